@@ -1,0 +1,1 @@
+"""Train and evaluate language models that solve competition mathematics."""

@@ -1,0 +1,101 @@
+"""Grouped-query attention over one sequence, over packed documents, or over a cache."""
+
+# B batch, T new positions, S all positions, N heads, K key/value heads, H head size, D hidden size
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import MathTransformerConfig
+from .rotary import rotate
+
+
+class KVCache:
+    """Keys and values of the positions so far, in tensors allocated once.
+
+    Args:
+        capacity: positions that it can hold.
+    """
+
+    def __init__(
+        self, config: MathTransformerConfig, batch_size: int, capacity: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        shape = (config.num_hidden_layers, batch_size, config.kv_heads, capacity, config.head_dim)
+        self.key_LBKSH = torch.empty(shape, device=device, dtype=dtype)
+        self.value_LBKSH = torch.empty(shape, device=device, dtype=dtype)
+        self.length = 0
+
+    @property
+    def capacity(self) -> int:
+        return self.key_LBKSH.shape[3]
+
+    def append(self, layer: int, key_BKTH: Tensor, value_BKTH: Tensor) -> tuple[Tensor, Tensor]:
+        """Store the new positions of one layer; all of its keys and values, (B, K, S, H)."""
+        start, end = self.length, self.length + key_BKTH.shape[2]
+        assert end <= self.capacity, f"the cache holds {self.capacity} positions, {end} are needed"
+        self.key_LBKSH[layer, :, :, start:end] = key_BKTH
+        self.value_LBKSH[layer, :, :, start:end] = value_BKTH
+        return self.key_LBKSH[layer, :, :, :end], self.value_LBKSH[layer, :, :, :end]
+
+    def keep_rows(self, rows: Tensor) -> None:
+        """Drop the rows that are finished: what is left is all that later steps compute."""
+        self.key_LBKSH = self.key_LBKSH[:, rows]
+        self.value_LBKSH = self.value_LBKSH[:, rows]
+
+
+@dataclass(frozen=True)
+class AttentionPattern:
+    """Who may look at whom: causal, unless a mask (True = may look) says more."""
+
+    causal: bool
+    mask_BNTS: Tensor | None = None
+
+
+def attention_pattern(num_new: int, num_cached: int, document_ids_BT: Tensor | None, device: torch.device) -> AttentionPattern:
+    """The pattern for ``num_new`` positions behind ``num_cached`` ones, each document seeing only itself."""
+    if document_ids_BT is not None:
+        assert num_cached == 0, "packed documents are for training, without a cache"
+        same_document = document_ids_BT[:, None, :, None] == document_ids_BT[:, None, None, :]
+        return AttentionPattern(causal=False, mask_BNTS=same_document.tril())
+    if num_cached == 0:
+        return AttentionPattern(causal=True)
+    if num_new == 1:
+        return AttentionPattern(causal=False)
+    mask_TS = torch.ones(num_new, num_cached + num_new, dtype=torch.bool, device=device).tril(num_cached)
+    return AttentionPattern(causal=False, mask_BNTS=mask_TS)
+
+
+class Attention(nn.Module):
+    """Names of the projections are Transformers' own, so that exporting weights renames nothing."""
+
+    def __init__(self, config: MathTransformerConfig, layer: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.head_dim = config.head_dim
+        attention_size, kv_size = config.num_attention_heads * self.head_dim, config.kv_heads * self.head_dim
+        self.q_proj = nn.Linear(config.hidden_size, attention_size, bias=config.qkv_bias)
+        self.k_proj = nn.Linear(config.hidden_size, kv_size, bias=config.qkv_bias)
+        self.v_proj = nn.Linear(config.hidden_size, kv_size, bias=config.qkv_bias)
+        self.o_proj = nn.Linear(attention_size, config.hidden_size, bias=False)
+        self.q_norm: nn.Module = nn.Identity()
+        self.k_norm: nn.Module = nn.Identity()
+        if config.qk_norm:
+            self.q_norm = nn.RMSNorm(self.head_dim, eps=config.rms_norm_eps)
+            self.k_norm = nn.RMSNorm(self.head_dim, eps=config.rms_norm_eps)
+        self.grouped = config.kv_heads != config.num_attention_heads
+
+    def forward(self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], pattern: AttentionPattern, cache: KVCache | None) -> Tensor:
+        heads = (*x_BTD.shape[:2], -1, self.head_dim)  # -1: tensor parallelism splits the heads
+        query_BNTH = rotate(self.q_norm(self.q_proj(x_BTD).view(heads)).transpose(1, 2), *rotary)
+        key_BKSH = rotate(self.k_norm(self.k_proj(x_BTD).view(heads)).transpose(1, 2), *rotary)
+        value_BKSH = self.v_proj(x_BTD).view(heads).transpose(1, 2)
+        if cache is not None:
+            key_BKSH, value_BKSH = cache.append(self.layer, key_BKSH, value_BKSH)
+        out_BNTH = F.scaled_dot_product_attention(
+            query_BNTH, key_BKSH, value_BKSH, attn_mask=pattern.mask_BNTS, is_causal=pattern.causal, enable_gqa=self.grouped
+        )
+        return self.o_proj(out_BNTH.transpose(1, 2).flatten(2))

@@ -1,0 +1,160 @@
+"""The decoder: ids -> logits. Pre-norm, RMSNorm, rotary embedding, SwiGLU, grouped-query attention.
+
+ids ─ embed ─┬─ norm ─ attention ─ + ─┬─ norm ─ SwiGLU ─ + ─ ... ─ norm ─ project ─ logits
+             └─────────────────────┘  └────────────────┘
+"""
+
+# B batch, T positions, D hidden size, V vocabulary
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from .attention import Attention, AttentionPattern, KVCache, attention_pattern
+from .config import MathTransformerConfig
+from .generation import SamplingOptions, generate
+from .rotary import RotaryEmbedding
+
+
+class FeedForward(nn.Module):
+    """SwiGLU (Shazeer 2020, arXiv:2002.05202)."""
+
+    def __init__(self, config: MathTransformerConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD))
+
+
+class DecoderLayer(nn.Module):
+    def __init__(self, config: MathTransformerConfig, layer: int) -> None:
+        super().__init__()
+        self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.self_attn = Attention(config, layer)
+        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.mlp = FeedForward(config)
+
+    def forward(self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], pattern: AttentionPattern, cache: KVCache | None) -> Tensor:
+        x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), rotary, pattern, cache)
+        return x_BTD + self.mlp(self.post_attention_layernorm(x_BTD))
+
+
+class MathTransformerDecoder(nn.Module):
+    """A decoder-only transformer.
+
+    ``model(input_ids)`` gives logits (B, T, V); ``hidden_states`` stops before the output projection, which the
+    training loss makes chunk by chunk so that no (B, T, V) tensor ever exists.
+
+    Args:
+        config: checked again here, since its fields may have changed.
+        seed: of the initial weights; the global random state where absent.
+    """
+
+    def __init__(self, config: MathTransformerConfig, seed: int | None = None) -> None:
+        super().__init__()
+        config.check()
+        self.config = config.model_copy(deep=True)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(DecoderLayer(config, layer) for layer in range(config.num_hidden_layers))
+        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.rotary = RotaryEmbedding(self.config)
+        self.lm_head = None if config.tie_word_embeddings else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        if self.embed_tokens.weight.device.type != "meta":
+            self.initialize(seed)
+
+    @torch.no_grad()
+    def initialize(self, seed: int | None = None) -> None:
+        """Set the initial weights: normal, with what writes into the residual stream scaled down by depth (GPT-2)."""
+        generator = None
+        if seed is not None:
+            generator = torch.Generator(self.embed_tokens.weight.device).manual_seed(seed)
+        scale = self.config.initializer_range
+        into_residual = scale / math.sqrt(2 * self.config.num_hidden_layers)
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif parameter.ndim == 1:
+                parameter.fill_(1.0)
+            else:
+                deviation = into_residual if name.endswith(("o_proj.weight", "down_proj.weight")) else scale
+                parameter.normal_(0.0, deviation, generator=generator)
+
+    @property
+    def output_weight(self) -> Tensor:
+        """(V, D): the output projection, which is the embedding where the two are tied."""
+        return self.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters, a tied embedding counted once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def hidden_states(
+        self,
+        input_ids_BT: Tensor,
+        document_ids_BT: Tensor | None = None,
+        position_ids_BT: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """(B, T) ids -> (B, T, D), after the last norm. The arguments are those of ``forward``."""
+        num_new, num_cached = input_ids_BT.shape[1], 0 if cache is None else cache.length
+        length = num_cached + num_new
+        if length > self.config.context_limit:
+            raise ValueError(
+                f"a sequence of {length} positions is beyond this model's context of {self.config.context_limit}: "
+                "shorten it, or build the model with a larger max_sequence_length"
+            )
+        if position_ids_BT is None:
+            position_ids_BT = torch.arange(num_cached, length, device=input_ids_BT.device)[None]
+        pattern = attention_pattern(num_new, num_cached, document_ids_BT, input_ids_BT.device)
+        x_BTD = self.embed_tokens(input_ids_BT)
+        rotary = self.rotary(position_ids_BT, length, x_BTD.dtype)
+        for layer in self.layers:
+            if self.config.gradient_checkpointing and self.training:
+                x_BTD = checkpoint(layer, x_BTD, rotary, pattern, cache, use_reentrant=False)
+            else:
+                x_BTD = layer(x_BTD, rotary, pattern, cache)
+        if cache is not None:
+            cache.length = length
+        return self.norm(x_BTD)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        document_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """Logits (B, T, V) of the token after each position.
+
+        Args:
+            input_ids: (B, T). Padding goes to the right, where no real position sees it.
+            document_ids: (B, T), for packed rows: a position sees only earlier ones with its own number.
+            position_ids: (B, T) or (1, T): place of each token in its document; counted on from the cache if absent.
+            cache: keys and values of the positions before these; the new ones are added to it.
+
+        Raises:
+            ValueError: the sequence is longer than the context.
+        """
+        return F.linear(self.hidden_states(input_ids, document_ids, position_ids, cache), self.output_weight)
+
+    def generate(self, input_ids: Tensor, max_new_tokens: int = 128, **options: object) -> Tensor:
+        """Continue each row of ``input_ids`` (B, T); prompt and continuation, (B, T + new), padded where a row ended.
+
+        Greedy unless ``temperature`` is above 0. The other options (``top_k``, ``top_p``, ``min_p``,
+        ``repetition_penalty``, ``stop_tokens``, ``seed``) are those of
+        :class:`~olympiad.model.generation.SamplingOptions`.
+
+        Raises:
+            ValueError: an empty prompt, an id outside the vocabulary, a prompt and continuation that do not fit into
+                the context, or an option out of range.
+        """
+        return generate(self, input_ids, SamplingOptions(max_new_tokens=max_new_tokens, **options))  # type: ignore[arg-type]

@@ -1,0 +1,102 @@
+"""Train a tokenizer: byte-level BPE from any stream of texts, with the symbols of the table as single tokens."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from .special import SPECIAL_TOKENS
+from .symbols import MATH_SYMBOLS, is_latin1
+from .tokenizer import MathTokenizer, TokenizerError
+
+Digits = Literal["single", "up_to_three"]
+
+# How text is cut before BPE. Both are the patterns of tokenizers in wide use (Qwen2's and Llama 3's), for one reason:
+# llama.cpp knows these two by name and no others of ours, so that a GGUF file encodes as we do.
+_DIGITS = {"single": r"\p{N}", "up_to_three": r"\p{N}{1,3}"}
+_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"  # English contractions
+    r"|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+"  # a word, with the character before it
+    r"|{digits}"
+    r"| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*"  # signs
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"  # spaces
+)
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int = 32_768, digits: Digits = "single") -> MathTokenizer:
+    """Train a tokenizer of exactly ``vocab_size`` entries (fewer only where the texts are too short for more).
+
+    The same texts in any order give the same file.
+
+    Args:
+        texts: the training texts, read once.
+        vocab_size: special tokens, symbols and 256 bytes included.
+        digits: ``"single"``: each digit is a token; ``"up_to_three"``: groups of one to three, from the left.
+
+    Raises:
+        TokenizerError: ``vocab_size`` leaves no room for what has to be there, or there is no text.
+    """
+    added = [symbol for symbol in MATH_SYMBOLS if not is_latin1(symbol)]
+    merged = [symbol for symbol in MATH_SYMBOLS if is_latin1(symbol)]
+    least = len(SPECIAL_TOKENS) + 256 + len(added) + len(merged)
+    if vocab_size < least:
+        raise TokenizerError(
+            f"a vocabulary of {vocab_size} is too small: {len(SPECIAL_TOKENS)} special tokens, 256 bytes and "
+            f"{len(added) + len(merged)} symbols make {least}"
+        )
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_PATTERN.format(digits=_DIGITS[digits])), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - len(added) - len(merged),
+        special_tokens=[AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    pieces = _Counted(_between_symbols(texts))
+    tokenizer.train_from_iterator(pieces, trainer=trainer)
+    if pieces.count == 0:
+        raise TokenizerError("there is no text to train on")
+    tokenizer = _merge_first(tokenizer, merged)
+    tokenizer.add_tokens([AddedToken(symbol, special=False, normalized=False) for symbol in added])
+    return MathTokenizer.from_json(tokenizer.to_str())
+
+
+class _Counted:
+    def __init__(self, pieces: Iterable[str]) -> None:
+        self.pieces, self.count = pieces, 0
+
+    def __iter__(self) -> Iterator[str]:
+        for piece in self.pieces:
+            self.count += 1
+            yield piece
+
+
+def _between_symbols(texts: Iterable[str]) -> Iterator[str]:
+    """What byte-pair encoding will see: the text between the symbols, which are cut out first, longest first."""
+    symbols = re.compile("|".join(map(re.escape, sorted(MATH_SYMBOLS, key=len, reverse=True))))
+    for text in texts:
+        yield from filter(None, symbols.split(text))
+
+
+def _merge_first(tokenizer: Tokenizer, symbols: list[str]) -> Tokenizer:
+    """Make each two-byte symbol one token by a merge that goes before all learned ones."""
+    description = json.loads(tokenizer.to_str())
+    model = description["model"]
+    stand_in = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    first = []
+    for symbol in symbols:
+        left, right = stand_in.pre_tokenize_str(symbol)[0][0]
+        first.append([left, right])
+        model["vocab"].setdefault(left + right, len(model["vocab"]))
+    model["merges"] = first + [merge for merge in model["merges"] if merge not in first]
+    return Tokenizer.from_str(json.dumps(description, ensure_ascii=False))

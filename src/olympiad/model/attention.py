@@ -89,10 +89,10 @@ class Attention(nn.Module):
         self.grouped = config.kv_heads != config.num_attention_heads
 
     def forward(self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], pattern: AttentionPattern, cache: KVCache | None) -> Tensor:
-        heads = (*x_BTD.shape[:2], -1, self.head_dim)  # -1: tensor parallelism splits the heads
-        query_BNTH = rotate(self.q_norm(self.q_proj(x_BTD).view(heads)).transpose(1, 2), *rotary)
-        key_BKSH = rotate(self.k_norm(self.k_proj(x_BTD).view(heads)).transpose(1, 2), *rotary)
-        value_BKSH = self.v_proj(x_BTD).view(heads).transpose(1, 2)
+        heads = (-1, self.head_dim)  # -1: tensor parallelism splits the heads
+        query_BNTH = rotate(self.q_norm(self.q_proj(x_BTD).unflatten(-1, heads)).transpose(1, 2), *rotary)
+        key_BKSH = rotate(self.k_norm(self.k_proj(x_BTD).unflatten(-1, heads)).transpose(1, 2), *rotary)
+        value_BKSH = self.v_proj(x_BTD).unflatten(-1, heads).transpose(1, 2)
         if cache is not None:
             key_BKSH, value_BKSH = cache.append(self.layer, key_BKSH, value_BKSH)
         out_BNTH = F.scaled_dot_product_attention(

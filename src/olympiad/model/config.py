@@ -122,11 +122,23 @@ class MathTransformerConfig(BaseModel):
                 yield f"a head is {self.head_dim} wide, but the rotary embedding turns pairs: make it even"
         if not 0 <= self.pad_token_id < max(self.vocab_size, 1):
             yield f"pad_token_id ({self.pad_token_id}) is outside the vocabulary of {self.vocab_size}"
-        scaling = self.rope_scaling
-        if scaling is not None and scaling.factor < 1:
+        if self.rope_scaling is not None:
+            yield from self._scaling_problems(self.rope_scaling)
+
+    def _scaling_problems(self, scaling: RotaryScaling) -> Iterator[str]:
+        if not 1 <= scaling.factor < float("inf"):
             yield f"rope_scaling.factor is {scaling.factor}, expected at least 1"
-        if scaling is not None and scaling.kind == "llama3" and scaling.low_freq_factor >= scaling.high_freq_factor:
-            yield "rope_scaling.low_freq_factor has to be under high_freq_factor"
+        trained = scaling.original_max_sequence_length
+        if trained is not None and trained < 1:
+            yield f"rope_scaling.original_max_sequence_length is {trained}, expected at least 1"
+        if scaling.kind == "llama3" and not 0 < scaling.low_freq_factor < scaling.high_freq_factor:
+            yield "rope_scaling.low_freq_factor has to be positive and under high_freq_factor"
+        if scaling.kind == "yarn" and not 0 < scaling.beta_slow <= scaling.beta_fast:
+            yield "rope_scaling.beta_slow has to be positive and not above beta_fast"
+        if scaling.kind == "yarn" and self.rope_theta <= 1:
+            yield f"rope_theta is {self.rope_theta}, but yarn needs more than 1"
+        if scaling.kind == "dynamic" and self.num_attention_heads >= 1 and self.head_dim == 2:
+            yield "a head is 2 wide, but dynamic rotary scaling needs at least 4"
 
 
 def get_small_config() -> MathTransformerConfig:

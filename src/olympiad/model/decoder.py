@@ -60,8 +60,7 @@ class MathTransformerDecoder(nn.Module):
 
     def __init__(self, config: MathTransformerConfig, seed: int | None = None) -> None:
         super().__init__()
-        config.check()
-        self.config = config.model_copy(deep=True)
+        self.config = config = type(config).model_validate(config.model_dump(warnings=False))  # a checked copy
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(config, layer) for layer in range(config.num_hidden_layers))
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)

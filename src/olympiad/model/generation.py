@@ -48,7 +48,8 @@ def next_token_probabilities(logits_BV: Tensor, seen_BT: Tensor, options: Sampli
         logits_BV = logits_BV.scatter(1, seen_BT, seen_logits)
     if options.temperature == 0.0:
         return torch.zeros_like(logits_BV).scatter_(1, logits_BV.argmax(dim=-1, keepdim=True), 1.0)
-    probabilities_BV = ((logits_BV - logits_BV.amax(dim=-1, keepdim=True)) / options.temperature).softmax(dim=-1)
+    temperature = max(options.temperature, 1e-30)  # smaller ones are 0 in float32
+    probabilities_BV = ((logits_BV - logits_BV.amax(dim=-1, keepdim=True)) / temperature).softmax(dim=-1)
     if options.top_k is not None and options.top_k < probabilities_BV.shape[1]:
         threshold = probabilities_BV.topk(options.top_k, dim=-1).values[:, -1:]
         probabilities_BV = probabilities_BV.where(probabilities_BV >= threshold, 0.0)
@@ -69,7 +70,10 @@ def check_prompt(model: MathTransformerDecoder, input_ids: Tensor, max_new_token
     if input_ids.is_floating_point() or input_ids.dtype == torch.bool:
         raise ValueError(f"input_ids is {input_ids.dtype}, expected integers")
     if input_ids.numel() == 0:
-        raise ValueError("the prompt is empty: give at least one token (the renderer's prompt starts with one)")
+        raise ValueError(
+            f"the prompt is empty, of shape {tuple(input_ids.shape)}: give at least one row of one token "
+            "(the renderer's prompt starts with one)"
+        )
     lowest, highest = input_ids.min().item(), input_ids.max().item()
     if lowest < 0 or highest >= model.config.vocab_size:
         outside = lowest if lowest < 0 else highest

@@ -81,7 +81,7 @@ class RotaryEmbedding(torch.nn.Module):
             frequencies = self._frequencies
         if frequencies.device != position_ids_BT.device:
             frequencies = frequencies.to(position_ids_BT.device)
-            if not self.dynamic:
+            if not self.dynamic and frequencies.device.type != "meta":  # a meta tensor has forgotten its values
                 self._frequencies = frequencies
         angles = position_ids_BT[:, None, :, None].float() * frequencies
         angles = torch.cat((angles, angles), dim=-1)

@@ -118,11 +118,8 @@ class MathTokenizer:
     @cached_property
     def special_ids(self) -> dict[str, int]:
         """Each special token and its id."""
-        return {
-            token: self._tokenizer.token_to_id(token)
-            for token in SPECIAL_TOKENS
-            if self._tokenizer.token_to_id(token) is not None
-        }
+        ids = ((token, self._tokenizer.token_to_id(token)) for token in SPECIAL_TOKENS)
+        return {token: id for token, id in ids if id is not None}
 
     @property
     def pad_id(self) -> int:

@@ -95,7 +95,7 @@ def _merge_first(tokenizer: Tokenizer, symbols: list[str]) -> Tokenizer:
     stand_in = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     first = []
     for symbol in symbols:
-        left, right = stand_in.pre_tokenize_str(symbol)[0][0]
+        left, right = list(stand_in.pre_tokenize_str(symbol)[0][0])
         first.append([left, right])
         model["vocab"].setdefault(left + right, len(model["vocab"]))
     model["merges"] = first + [merge for merge in model["merges"] if merge not in first]

@@ -1,0 +1,32 @@
+"""Problems -> batches."""
+
+from .datasets import IGNORED, Batch, MathDataset, create_dataloader, problem_segments
+from .order import BatchOrder, epoch_order
+from .preprocessing import DataPreprocessor, Preprocessed, Rejection, last_boxed, solution_answer
+from .rows import DataError
+from .samples import create_sample_problems
+from .schema import MathProblem, ReasoningStep
+from .sources import MathDatasetLoader
+from .splitting import Splits, split_dataset
+
+__all__ = [
+    "IGNORED",
+    "Batch",
+    "BatchOrder",
+    "DataError",
+    "DataPreprocessor",
+    "MathDataset",
+    "MathDatasetLoader",
+    "MathProblem",
+    "Preprocessed",
+    "ReasoningStep",
+    "Rejection",
+    "Splits",
+    "create_dataloader",
+    "create_sample_problems",
+    "epoch_order",
+    "last_boxed",
+    "problem_segments",
+    "solution_answer",
+    "split_dataset",
+]

@@ -1,0 +1,88 @@
+"""Rows out of files, with an error that names file, line and reason for each one that can't be read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+
+class DataError(ValueError):
+    """Data that can't be used; the message says where it is, what is wrong, and what to do."""
+
+
+@dataclass(frozen=True)
+class RowError:
+    """One row that can't be read."""
+
+    file: Path
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.line}: {self.reason}"
+
+
+def read_rows(file: Path) -> Iterator[tuple[int, Row | RowError]]:
+    """Each row of a JSONL or Parquet file with its line (row) number, counted from 1.
+
+    Raises:
+        DataError: the file itself can't be read.
+    """
+    reader = _parquet_rows if file.suffix == ".parquet" else _jsonl_rows
+    try:
+        yield from reader(file)
+    except OSError as error:
+        raise DataError(f"can't read {file}: {error.strerror or error}") from error
+
+
+def _jsonl_rows(file: Path) -> Iterator[tuple[int, Row | RowError]]:
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line.decode("utf-8-sig"))
+            except UnicodeDecodeError as error:
+                yield number, RowError(file, number, f"not UTF-8 (byte {error.start}: {error.reason})")
+            except (json.JSONDecodeError, RecursionError) as error:
+                yield number, RowError(file, number, f"not JSON ({error})")
+            else:
+                if isinstance(row, dict):
+                    yield number, row
+                else:
+                    yield number, RowError(file, number, f"holds a {type(row).__name__}, expected an object with named fields")
+
+
+def _parquet_rows(file: Path) -> Iterator[tuple[int, Row | RowError]]:
+    try:
+        import pyarrow as arrow
+        import pyarrow.parquet as parquet
+    except ModuleNotFoundError as error:
+        raise DataError(f"reading {file} needs pyarrow: pip install 'olympiad[hub]'") from error
+    number = 0
+    try:
+        for batch in parquet.ParquetFile(file).iter_batches(batch_size=1_000):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, row
+    except arrow.ArrowException as error:
+        raise DataError(f"{file} is not a whole Parquet file ({error}): fetch it again") from error
+
+
+def text_field(row: Row, name: str, default: str | None = None) -> str:
+    """The row's field as text.
+
+    Raises:
+        DataError: it is missing (and there is no default) or holds something else.
+    """
+    value = row.get(name, default)
+    if value is None:
+        raise DataError(f"no field {name!r}; the row has {', '.join(map(repr, row)) or 'none'}")
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise DataError(f"field {name!r} holds a {type(value).__name__}, expected text: {value!r:.80}")
+    return str(value)

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import cached_property, partial
-from typing import Literal, TypedDict
+from functools import cached_property
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import torch
@@ -100,6 +100,15 @@ class MathDataset(Dataset[Rendered]):
             input_ids=torch.from_numpy(input_ids), targets=torch.from_numpy(targets), rows=torch.tensor(rows, dtype=torch.long)
         )
 
+    def __getitems__(self, rows: list[int]) -> Batch:
+        """What a torch data loader asks for: the rows of one batch at once."""
+        return self.batch(rows)
+
+    @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest sequence."""
+        return max(len(ids) for ids, _ in self._documents)
+
     @cached_property
     def num_tokens(self) -> int:
         return sum(len(ids) for ids, _ in self._documents)
@@ -115,21 +124,11 @@ class MathDataset(Dataset[Rendered]):
 
 def create_dataloader(
     dataset: MathDataset, batch_size: int, shuffle: bool = True, seed: int = 0, num_workers: int = 0
-) -> DataLoader[int]:
+) -> DataLoader[Rendered]:
     """Batches of ``dataset`` in the order of :class:`BatchOrder`, which the loader holds as ``batch_sampler``."""
     order = BatchOrder(len(dataset), batch_size, seed=seed, shuffle=shuffle)
-    rows = _RowNumbers(len(dataset))
-    return DataLoader(rows, batch_sampler=order, collate_fn=partial(MathDataset.batch, dataset), num_workers=num_workers)
+    return DataLoader(dataset, batch_sampler=order, collate_fn=_as_it_is, num_workers=num_workers)
 
 
-class _RowNumbers(Dataset[int]):
-    """Row i is i: the loader hands whole lists of rows to ``MathDataset.batch``."""
-
-    def __init__(self, num_rows: int) -> None:
-        self.num_rows = num_rows
-
-    def __len__(self) -> int:
-        return self.num_rows
-
-    def __getitem__(self, row: int) -> int:
-        return row
+def _as_it_is(batch: Any) -> Any:
+    return batch

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from olympiad.errors import UserError
+
 Row = dict[str, Any]
 
 
-class DataError(ValueError):
+class DataError(UserError, ValueError):
     """Data that can't be used; the message says where it is, what is wrong, and what to do."""
 
 

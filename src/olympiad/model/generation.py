@@ -15,6 +15,8 @@ from .attention import KVCache
 if TYPE_CHECKING:
     from .decoder import MathTransformerDecoder
 
+SMALLEST = 1e-30  # a temperature or top-p far below this is 0 in float32, which would leave no token
+
 
 class SamplingOptions(BaseModel):
     """How to choose tokens. Filters apply in this order: penalty, temperature, top-k, top-p, min-p."""
@@ -48,15 +50,15 @@ def next_token_probabilities(logits_BV: Tensor, seen_BT: Tensor, options: Sampli
         logits_BV = logits_BV.scatter(1, seen_BT, seen_logits)
     if options.temperature == 0.0:
         return torch.zeros_like(logits_BV).scatter_(1, logits_BV.argmax(dim=-1, keepdim=True), 1.0)
-    temperature = max(options.temperature, 1e-30)  # smaller ones are 0 in float32
+    temperature, top_p = max(options.temperature, SMALLEST), max(options.top_p, SMALLEST)
     probabilities_BV = ((logits_BV - logits_BV.amax(dim=-1, keepdim=True)) / temperature).softmax(dim=-1)
     if options.top_k is not None and options.top_k < probabilities_BV.shape[1]:
         threshold = probabilities_BV.topk(options.top_k, dim=-1).values[:, -1:]
         probabilities_BV = probabilities_BV.where(probabilities_BV >= threshold, 0.0)
-    if options.top_p < 1.0:
+    if top_p < 1.0:
         ordered, order = (probabilities_BV / probabilities_BV.sum(dim=-1, keepdim=True)).sort(dim=-1, descending=True)
         before = ordered.cumsum(dim=-1) - ordered  # what more probable tokens hold together
-        probabilities_BV = torch.zeros_like(ordered).scatter_(1, order, ordered.where(before < options.top_p, 0.0))
+        probabilities_BV = torch.zeros_like(ordered).scatter_(1, order, ordered.where(before < top_p, 0.0))
     if options.min_p > 0.0:
         threshold = options.min_p * probabilities_BV.amax(dim=-1, keepdim=True)
         probabilities_BV = probabilities_BV.where(probabilities_BV >= threshold, 0.0)

@@ -7,24 +7,13 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from .special import SPECIAL_TOKENS
 from .symbols import MATH_SYMBOLS, is_latin1
-from .tokenizer import MathTokenizer, TokenizerError
+from .tokenizer import SPLIT_PATTERNS, MathTokenizer, TokenizerError, splitter
 
 Digits = Literal["single", "up_to_three"]
-
-# How text is cut before BPE. Both are the patterns of tokenizers in wide use (Qwen2's and Llama 3's), for one reason:
-# llama.cpp knows these two by name and no others of ours, so that a GGUF file encodes as we do.
-_DIGITS = {"single": r"\p{N}", "up_to_three": r"\p{N}{1,3}"}
-_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"  # English contractions
-    r"|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+"  # a word, with the character before it
-    r"|{digits}"
-    r"| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*"  # signs
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"  # spaces
-)
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int = 32_768, digits: Digits = "single") -> MathTokenizer:
@@ -49,12 +38,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 32_768, digits: Digi
             f"{len(added) + len(merged)} symbols make {least}"
         )
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_PATTERN.format(digits=_DIGITS[digits])), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    tokenizer.pre_tokenizer = splitter(SPLIT_PATTERNS[digits])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size - len(added) - len(merged),

@@ -1,0 +1,163 @@
+"""A run, as one typed tree, read from TOML; every mistake in it is reported at once, with the nearest right name."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from olympiad.errors import UserError
+from olympiad.model.config import PRESETS, MathTransformerConfig
+
+
+class ConfigError(UserError, ValueError):
+    """A run that can't be understood; the message lists everything that is wrong with it."""
+
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+class TrainingOptions(BaseModel):
+    """Everything about a training run that is not the model and not the data."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    """Peak, after warm-up."""
+    weight_decay: float = Field(default=0.1, ge=0, allow_inf_nan=False)
+    """On matrices only."""
+    warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
+    """Share of all steps over which the learning rate rises to its peak."""
+    final_learning_rate_fraction: float = Field(default=0.1, ge=0, le=1)
+    """Learning rate at the end, over its peak."""
+    max_gradient_norm: float = Field(default=1.0, gt=0)
+    """Gradients longer than this are shortened to it."""
+    accumulation_steps: int = Field(default=1, ge=1)
+    """Batches whose gradients make one step."""
+    precision: Precision = "float32"
+    """Of the matrix products; weights and optimizer stay in float32."""
+    compile: bool = False
+    """Compile each layer with torch.compile: tens of seconds at the start, faster steps after."""
+    log_every_steps: int = Field(default=5, ge=1)
+    validate_every_steps: int | None = Field(default=None, ge=1)
+    """Validate within an epoch too."""
+    save_every_steps: int | None = Field(default=None, ge=1)
+    """Write latest.pt within an epoch too."""
+    save_every_epochs: int = Field(default=5, ge=1)
+    """Write checkpoint_epoch_N.pt."""
+
+
+class DataOptions(BaseModel):
+    """Which problems, and how they become batches."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    train: list[Literal["sample", "math", "gsm8k", "aops"]] = ["math"]
+    """Sets whose training split is trained on."""
+    validation: list[Literal["sample", "math", "gsm8k"]] = ["math"]
+    """Sets whose test split validates."""
+    train_limit: int | None = Field(default=None, ge=1)
+    """At most so many problems of each training set."""
+    validation_limit: int | None = Field(default=500, ge=1)
+    """At most so many problems of each validation set."""
+    folder: Path | None = None
+    """Where the sets are; OLYMPIAD_DATA, or else the Hugging Face Hub, if absent."""
+    on_error: Literal["raise", "skip"] = "raise"
+    """What to do with a row that can't be read."""
+    tokenizer: Path | None = None
+    """A tokenizer.json; the shipped one if absent."""
+    max_length: int | None = Field(default=None, ge=2)
+    """Tokens of the longest sequence; the model's context if absent."""
+    overlong: Literal["drop", "truncate"] = "drop"
+    """What to do with longer ones."""
+    batch_size: int = Field(default=8, ge=1)
+    """Sequences in one batch."""
+    num_workers: int = Field(default=0, ge=0)
+
+
+class RunConfig(BaseModel):
+    """Everything that makes a run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = "run"
+    output_dir: Path | None = None
+    """Checkpoints and metrics; runs/NAME if absent."""
+    num_epochs: int = Field(default=1, ge=1)
+    seed: int = 0
+    """Of the initial weights and the order of the data."""
+    model: MathTransformerConfig = Field(default_factory=MathTransformerConfig)
+    data: DataOptions = Field(default_factory=DataOptions)
+    training: TrainingOptions = Field(default_factory=TrainingOptions)
+    tensorboard: bool = False
+    wandb: bool = False
+
+    @property
+    def folder(self) -> Path:
+        return self.output_dir or Path("runs") / self.name
+
+
+def load_run(path: str | os.PathLike[str]) -> RunConfig:
+    """Read a run from a TOML file. ``model.preset`` ("small", "base", "large") gives the fields that are not there.
+
+    Raises:
+        ConfigError: the file can't be read, or holds mistakes; all are listed.
+    """
+    try:
+        tree = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"can't read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    return parse_run(tree, str(path))
+
+
+def parse_run(tree: dict[str, Any], origin: str) -> RunConfig:
+    """A run from plain values; ``origin`` is what the error message calls them."""
+    model = tree.get("model")
+    if isinstance(model, dict) and "preset" in model:
+        preset = model["preset"]
+        if preset not in PRESETS:
+            raise ConfigError(f"{origin}: model.preset is {preset!r}, expected one of {', '.join(PRESETS)}")
+        rest = {name: value for name, value in model.items() if name != "preset"}
+        tree = {**tree, "model": {**PRESETS[preset]().model_dump(), **rest}}
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(f"{origin} has mistakes:\n{describe(error, RunConfig)}") from error
+
+
+def describe(error: ValidationError, root: type[BaseModel]) -> str:
+    """The mistakes, one a line, each with its place and, for an unknown name, the nearest right one."""
+    lines = []
+    for mistake in error.errors():
+        place = ".".join(str(part) for part in mistake["loc"])
+        if mistake["type"] == "extra_forbidden":
+            *parents, name = mistake["loc"]
+            near = difflib.get_close_matches(str(name), _fields(root, parents), n=1, cutoff=0.5)
+            advice = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(_fields(root, parents))}"
+            lines.append(f"  {place}: no such setting; {advice}")
+        else:
+            value = "" if isinstance(mistake["input"], dict) else f" (it is {mistake['input']!r:.80})"
+            lines.append(f"  {place}: {mistake['msg'].removeprefix('Value error, ')}{value}")
+    return "\n".join(lines)
+
+
+def _fields(root: type[BaseModel], parents: list[int | str]) -> list[str]:
+    """Names of the settings under the section that ``parents`` lead to."""
+    for parent in parents:
+        annotation = root.model_fields[str(parent)].annotation if str(parent) in root.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        root = annotation
+    return list(root.model_fields)
+
+
+def to_toml(run: RunConfig) -> str:
+    """The run as TOML that :func:`load_run` reads back; settings that are absent are left out."""
+    return tomli_w.dumps(run.model_dump(mode="json", exclude_none=True))

@@ -1,0 +1,28 @@
+"""Batches -> checkpoints."""
+
+from olympiad.config import TrainingOptions
+
+from .errors import (
+    CheckpointError,
+    CheckpointMismatch,
+    NonFiniteLoss,
+    OutOfMemory,
+    TrainingError,
+    TrainingInterrupted,
+)
+from .memory import check_memory
+from .metrics import create_sinks
+from .trainer import Trainer
+
+__all__ = [
+    "CheckpointError",
+    "CheckpointMismatch",
+    "NonFiniteLoss",
+    "OutOfMemory",
+    "Trainer",
+    "TrainingError",
+    "TrainingInterrupted",
+    "TrainingOptions",
+    "check_memory",
+    "create_sinks",
+]

@@ -1,0 +1,99 @@
+"""Checkpoints as one file: whole or not at all, and never executed."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from olympiad.model import MathTransformerConfig
+
+from .errors import CheckpointError, CheckpointMismatch
+
+#: What every checkpoint holds, beside the model's and the optimizer's state.
+REQUIRED_KEYS = ("model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "config", "epoch", "step")
+
+# Fields of the config that may differ between the run that wrote a checkpoint and the one that reads it.
+_FREE_FIELDS = {"gradient_checkpointing", "initializer_range"}
+
+
+def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write aside, sync, rename: at every moment ``path`` is the old checkpoint or the new one, whole.
+
+    Raises:
+        CheckpointError: it can't be written (a full disk, no permission); what was at ``path`` is still there.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with aside.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as either
+        aside.unlink(missing_ok=True)
+        kept = f"the one that was there is untouched: {path}" if path.exists() else "nothing was there before"
+        raise CheckpointError(f"can't write the checkpoint {path} ({error}); {kept}. Free some space and resume.") from error
+
+
+def read_checkpoint(path: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
+    """Read a checkpoint without executing anything in it.
+
+    Raises:
+        CheckpointError: missing, cut short, damaged, holding code, or no checkpoint of ours.
+    """
+    if not path.is_file():
+        beside = sorted(file.name for file in path.parent.glob("*.pt")) if path.parent.is_dir() else []
+        raise CheckpointError(f"no checkpoint at {path}; that folder holds {', '.join(beside) or 'none'}")
+    try:
+        state = torch.load(path, map_location=device, weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} holds Python objects other than tensors and plain values; it was not executed. "
+            "A checkpoint of this project never does: get it from its source again, or delete it."
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} is damaged or cut short ({str(error).splitlines()[0]}): use an earlier one") from error
+    missing = [key for key in REQUIRED_KEYS if not isinstance(state, dict) or key not in state]
+    if missing:
+        raise CheckpointError(f"{path} is no checkpoint of a training run: it lacks {', '.join(missing)}")
+    return state
+
+
+def check_architecture(path: Path, saved: dict[str, Any], expected: MathTransformerConfig) -> None:
+    """Raise a :class:`CheckpointMismatch` naming every difference that keeps the weights from fitting."""
+    ours = expected.model_dump()
+    if saved.get("vocab_size") != ours["vocab_size"]:
+        raise CheckpointMismatch(
+            f"{path} was written for a vocabulary of {saved.get('vocab_size')}, this model has {ours['vocab_size']}: "
+            "load it with its own tokenizer (the checkpoint holds it as 'tokenizer') or start a new run"
+        )
+    differences = [
+        f"{name} is {saved.get(name)} there and {value} here"
+        for name, value in ours.items()
+        if name not in _FREE_FIELDS and saved.get(name) != value
+    ]
+    if differences:
+        raise CheckpointMismatch(
+            f"{path} is of another architecture: {'; '.join(differences)}. Build the model from the checkpoint's own 'config'"
+        )
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The readable checkpoint with the most steps behind it, the newest of equals."""
+    found = []
+    for path in folder.glob("*.pt"):
+        try:
+            found.append((read_checkpoint(path, "meta")["step"], path.stat().st_mtime, path))
+        except CheckpointError:
+            continue
+    return max(found)[2] if found else None

@@ -1,0 +1,83 @@
+"""Next-token cross-entropy as ``(sum, count)``, without ever holding the logits of a whole batch.
+
+The output projection of a 32k vocabulary makes 128 KiB of logits for every position: four rows of 512 positions are
+256 MiB, and autograd would keep several tensors of that size. Here positions without a target are dropped first, then
+the rest goes through projection, softmax and both gradients chunk by chunk, in one buffer (the idea of Liger Kernel,
+arXiv:2410.10989, section 3.2; this one is plain PyTorch, for any device).
+"""
+
+# N positions with a target, D hidden size, V vocabulary, C positions of one chunk
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+#: Positions whose logits exist at one time. 512 x 32,768 float32 are 64 MiB.
+CHUNK = 512
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Sum of cross-entropies of ``hidden @ weight.T``; both gradients are ready when the forward pass is."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
+        needs_hidden, needs_weight = ctx.needs_input_grad[:2]
+        dtype = _compute_dtype(hidden_ND)
+        weight, hidden_ND = weight_VD.to(dtype), hidden_ND.to(dtype)
+        total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
+        grad_hidden = torch.empty_like(hidden_ND) if needs_hidden else None
+        grad_weight = torch.zeros_like(weight_VD) if needs_weight else None
+        for start in range(0, len(hidden_ND), CHUNK):
+            hidden_CD, target_C1 = hidden_ND[start : start + CHUNK], targets_N[start : start + CHUNK, None]
+            logits_CV = (hidden_CD @ weight.T).float()
+            target_logit = logits_CV.gather(1, target_C1)
+            largest, at = logits_CV.max(dim=-1, keepdim=True)
+            probabilities_CV = torch.softmax(logits_CV, dim=-1, out=logits_CV)
+            # logsumexp = max - log(softmax at max): the softmax has summed already, and its maximum never underflows.
+            total += (largest - probabilities_CV.gather(1, at).log() - target_logit).sum()
+            if not (needs_hidden or needs_weight):
+                continue
+            probabilities_CV.scatter_add_(1, target_C1, torch.full_like(target_logit, -1.0))
+            grad_logits = probabilities_CV.to(dtype)
+            if grad_hidden is not None:
+                torch.mm(grad_logits, weight, out=grad_hidden[start : start + CHUNK])
+            if grad_weight is not None and dtype == grad_weight.dtype:
+                grad_weight.addmm_(grad_logits.T, hidden_CD)
+            elif grad_weight is not None:
+                grad_weight += grad_logits.T @ hidden_CD
+        ctx.grad_hidden, ctx.grad_weight = grad_hidden, grad_weight
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        (scale,) = grad_outputs
+        grads = [None if grad is None else grad.mul_(scale.to(grad.dtype)) for grad in (ctx.grad_hidden, ctx.grad_weight)]
+        ctx.grad_hidden = ctx.grad_weight = None  # scaled in place: good for one backward pass
+        return grads[0], grads[1], None
+
+
+def _compute_dtype(hidden: Tensor) -> torch.dtype:
+    device = hidden.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+
+
+def next_token_loss(hidden_BTD: Tensor, weight_VD: Tensor, targets_BT: Tensor, ignored: int = -100) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of each position's target, summed, and how many there are.
+
+    Args:
+        hidden_BTD: the decoder's hidden states.
+        weight_VD: its output projection.
+        targets_BT: the token after each position, or ``ignored``.
+
+    Returns:
+        ``(sum, count)``, a float32 and an int64 scalar: the loop divides once, by the count of the whole global batch.
+        Under autocast the projection runs in the autocast type, the softmax always in float32.
+    """
+    wanted = (targets_BT != ignored).flatten()
+    positions = wanted.nonzero()[:, 0]
+    hidden_ND = hidden_BTD.flatten(0, 1).index_select(0, positions)
+    total = _LinearCrossEntropy.apply(hidden_ND, weight_VD, targets_BT.flatten().index_select(0, positions))
+    return total, wanted.sum()

@@ -1,0 +1,94 @@
+"""How much memory a training step takes, before it is taken."""
+
+from __future__ import annotations
+
+import psutil
+import torch
+
+from olympiad.model import MathTransformerConfig
+
+from .errors import OutOfMemory
+from .loss import CHUNK
+
+GIB = 2**30
+
+
+def count_parameters(config: MathTransformerConfig) -> int:
+    """Parameters of the model that ``config`` describes, without building it."""
+    heads, kv_heads, head_dim, hidden = config.num_attention_heads, config.kv_heads, config.head_dim, config.hidden_size
+    attention = hidden * head_dim * (2 * heads + 2 * kv_heads)
+    attention += head_dim * (heads + 2 * kv_heads) if config.qkv_bias else 0
+    attention += 2 * head_dim if config.qk_norm else 0
+    layer = attention + 3 * hidden * config.intermediate_size + 2 * hidden
+    embeddings = config.vocab_size * hidden * (1 if config.tie_word_embeddings else 2)
+    return config.num_hidden_layers * layer + embeddings + hidden
+
+
+def training_memory(config: MathTransformerConfig, batch_size: int, length: int, precision: str = "float32") -> dict[str, int]:
+    """Bytes that a training step needs at its peak, by part.
+
+    Weights, gradients and AdamW's two moments are exact (float32). Activations count what autograd keeps per layer and
+    position: about 12 tensors of the hidden size and 4 of the feed-forward size.
+    """
+    parameters = count_parameters(config)
+    positions, item = batch_size * length, 4 if precision == "float32" else 2
+    per_layer = 12 * config.hidden_size + 4 * config.intermediate_size
+    layers = (
+        1 + config.num_hidden_layers * config.hidden_size / per_layer
+        if config.gradient_checkpointing
+        else config.num_hidden_layers
+    )
+    return {
+        "weights": 4 * parameters,
+        "gradients": 4 * parameters,
+        "optimizer": 8 * parameters,
+        "activations": int(positions * per_layer * layers * item),
+        "logits": 2 * 4 * min(CHUNK, positions) * config.vocab_size,
+    }
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes that can still be had on the device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available
+
+
+def check_memory(config: MathTransformerConfig, batch_size: int, length: int, device: torch.device, precision: str) -> None:
+    """Refuse a run that can't fit, before anything is allocated: the system would kill it without a word.
+
+    Raises:
+        OutOfMemory: with the numbers by part, and what to turn down.
+    """
+    parts, available = training_memory(config, batch_size, length, precision), available_memory(device)
+    if sum(parts.values()) > available:
+        raise OutOfMemory(
+            f"training would need more memory than {device} has: {_advice(parts, available, config, batch_size, length)}"
+        )
+
+
+def out_of_memory(
+    config: MathTransformerConfig, batch_size: int, length: int, device: torch.device, precision: str
+) -> OutOfMemory:
+    """The error for a step that ran out of memory all the same."""
+    parts = training_memory(config, batch_size, length, precision)
+    return OutOfMemory(f"{device} ran out of memory: {_advice(parts, available_memory(device), config, batch_size, length)}")
+
+
+def _advice(parts: dict[str, int], available: int, config: MathTransformerConfig, batch_size: int, length: int) -> str:
+    numbers = ", ".join(f"{name} {size / GIB:.2f}" for name, size in parts.items())
+    fixed = parts["weights"] + parts["gradients"] + parts["optimizer"]
+    if fixed > available:
+        advice = f"the model alone does not fit: take a smaller one (--config small, or hidden_size under {config.hidden_size})"
+    else:
+        advice = f"turn down batch_size (now {batch_size}) and raise accumulation_steps, or max_sequence_length (now {length})"
+        if not config.gradient_checkpointing:
+            advice += ", or set gradient_checkpointing = true"
+    return f"about {sum(parts.values()) / GIB:.2f} GiB are needed ({numbers}), {available / GIB:.2f} GiB are free; {advice}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether PyTorch means "no memory", which on the CPU is a RuntimeError like any other."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )

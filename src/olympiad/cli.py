@@ -1,6 +1,6 @@
 """The command line: ``olympiad <verb>``. Each verb imports what it needs when it is called."""
 
-from __future__ import annotations
+# Annotations are not postponed here: tyro has to see the types of a class that is made inside a function.
 
 import difflib
 import sys
@@ -25,8 +25,7 @@ def run_command(command: Callable[[T], None], options: type[T], arguments: Seque
     What the user can mend is one message without a traceback (exit code 1); a run that was asked to stop ends with the
     code of its signal.
     """
-    parsed = tyro.cli(options, args=arguments)
-    return _guarded(lambda: command(parsed))
+    return _guarded(lambda: command(tyro.cli(options, args=arguments)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"  {verb:<18}{(run.__doc__ or '').splitlines()[0]}")
         return 0
     near = difflib.get_close_matches(words, VERBS, n=1, cutoff=0.4) or difflib.get_close_matches(arguments[0], VERBS, n=1)
-    return _fail(f"no verb {words!r}; " + (f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(VERBS)}"))
+    return _fail(
+        f"no verb {arguments[0]!r}; " + (f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(VERBS)}")
+    )
 
 
 def _guarded(command: Callable[[], None]) -> int:
@@ -61,7 +62,7 @@ def _guarded(command: Callable[[], None]) -> int:
 
 
 def _fail(message: str) -> int:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {message}", markup=False)
+    Console(stderr=True, highlight=False, soft_wrap=True, emoji=False).print(f"error: {message}", markup=False)
     return 1
 
 
@@ -82,7 +83,9 @@ def train(arguments: list[str]) -> None:
     if recipe is None and not {"-h", "--help"} & set(arguments):
         raise UserError("olympiad train needs a recipe first, such as: olympiad train configs/math-small.toml")
     default = Command(RunConfig() if recipe is None else load_run(recipe))
-    command = tyro.cli(Command, default=default, args=rest, prog=f"olympiad train {recipe or 'RUN.toml'}")
+    command = tyro.cli(
+        Command, default=default, args=rest, prog=f"olympiad train {recipe or 'RUN.toml'}", config=(tyro.conf.AvoidSubcommands,)
+    )
     run_recipe(command.run, resume=command.resume)
 
 

@@ -21,7 +21,8 @@ def epoch_order(num_rows: int, seed: int, epoch: int) -> np.ndarray:
     >>> sorted(epoch_order(5, seed=1, epoch=0).tolist())
     [0, 1, 2, 3, 4]
     """
-    raw = np.random.Philox(key=[seed % 2**64, epoch]).random_raw(num_rows)
+    key = np.array([seed % 2**64, epoch], np.uint64)  # of a plain list NumPy makes floats once the seed is large or negative
+    raw = np.random.Philox(key=key).random_raw(num_rows)
     return np.argsort(raw, kind="stable")
 
 

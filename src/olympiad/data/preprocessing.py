@@ -10,18 +10,18 @@ from dataclasses import dataclass, replace
 
 from .schema import MathProblem, ReasoningStep
 
+_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])\s*")
 _INVISIBLE = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _SPACES = re.compile(r"[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
-# Commands that change how mathematics looks and not what it says: one spelling each.
-_APPEARANCE = [
-    (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
-    (re.compile(r"\\[dt]binom(?![A-Za-z])"), r"\\binom"),
-    (re.compile(r"\\(?:displaystyle|textstyle|scriptstyle)(?![A-Za-z])\s*"), ""),
-    (re.compile(r"\\leq(?:slant)?(?![A-Za-z])"), r"\\le"),
-    (re.compile(r"\\geq(?:slant)?(?![A-Za-z])"), r"\\ge"),
-    (re.compile(r"\\(?:neq)(?![A-Za-z])"), r"\\ne"),
-    (re.compile(r"(?<!\\)\\!"), ""),
-]
+# Commands that change how mathematics looks and not what it says: the first group goes, the others get one spelling.
+_COMMAND = re.compile(r"((?:\\!|\\(?:display|text|script)style(?![A-Za-z])\s*)+)|\\(?:[A-Za-z]+|.)", re.DOTALL)
+_PLAIN_COMMANDS = {
+    **dict.fromkeys((r"\dfrac", r"\tfrac", r"\cfrac"), r"\frac"),
+    **dict.fromkeys((r"\dbinom", r"\tbinom"), r"\binom"),
+    **dict.fromkeys((r"\leq", r"\leqslant"), r"\le"),
+    **dict.fromkeys((r"\geq", r"\geqslant"), r"\ge"),
+    r"\neq": r"\ne",
+}
 
 
 def normalize_text(text: str) -> str:
@@ -32,12 +32,19 @@ def normalize_text(text: str) -> str:
     >>> normalize_text("x²\\u00a0=\\u200b \\\\dfrac12\\r\\n")
     'x² = \\\\frac12'
     """
-    text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
-    text = _SPACES.sub(" ", _INVISIBLE.sub("", text))
-    for pattern, plain in _APPEARANCE:
-        text = pattern.sub(plain, text)
-    text = re.sub(r"[ \t]+", " ", text)
-    return re.sub(r" ?\n ?", "\n", re.sub(r"\n{3,}", "\n\n", text)).strip()
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = unicodedata.normalize("NFC", _SPACES.sub(" ", _INVISIBLE.sub("", text)))
+    text = re.sub(r"[ \t]+", " ", _COMMAND.sub(_plain_command, text))
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r" ?\n ?", "\n", text)).strip()
+
+
+def _plain_command(command: re.Match[str]) -> str:
+    if not command[1]:
+        return _PLAIN_COMMANDS.get(command[0], command[0])
+    text, start, end = command.string, command.start(), command.end()
+    before, after = text[max(start - 1, 0) : start], text[end : end + 1]
+    # \alpha\!x is no \alphax, and an accent is not for the letter before the command
+    return " " if (before.isalpha() and after.isalpha()) or not after.isascii() else ""
 
 
 def last_boxed(text: str) -> str | None:
@@ -46,22 +53,15 @@ def last_boxed(text: str) -> str | None:
     >>> last_boxed(r"so $\\boxed{\\frac{1}{2}}$.")
     '\\\\frac{1}{2}'
     """
-    start = max(text.rfind(r"\boxed"), text.rfind(r"\fbox"))
-    if start < 0:
-        return None
-    after = re.match(r"\\(?:boxed|fbox)\s*", text[start:])
-    assert after is not None
-    position = start + after.end()
-    if position >= len(text):
-        return None
-    if text[position] != "{":  # \boxed 5: one character is the argument
-        return text[position]
+    position = max((box.end() for box in _BOX.finditer(text)), default=len(text))
+    if text[position : position + 1] != "{":  # \boxed 5: one character, or one command, is the argument
+        argument = re.compile(r"[^\\{}$]|\\(?>[A-Za-z]+|.)(?!\s*[{\[])").match(text, position)
+        return argument[0] if argument else None
     depth = 0
-    for end in range(position, len(text)):
-        if text[end] in "{}" and (end == 0 or text[end - 1] != "\\"):
-            depth += 1 if text[end] == "{" else -1
-            if depth == 0:
-                return text[position + 1 : end].strip()
+    for brace in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text, position):
+        depth += {"{": 1, "}": -1}.get(brace[0], 0)
+        if depth == 0:
+            return text[position + 1 : brace.start()].strip()
     return None
 
 
@@ -148,7 +148,7 @@ class DataPreprocessor:
         if self.require_answer and not problem.answer:
             return "no_answer", r"no answer is given, and the solution has no \boxed{} or ####"
         for name in ("problem", "solution"):
-            text = re.sub(r"\\[{}]", "", getattr(problem, name))
+            text = re.sub(r"\\.", "", getattr(problem, name), flags=re.DOTALL)
             if text.count("{") != text.count("}"):
                 return "unbalanced_braces", f"the {name} opens {text.count('{')} braces and closes {text.count('}')}"
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +31,12 @@ class RowError:
 
 
 def read_rows(file: Path) -> Iterator[tuple[int, Row | RowError]]:
-    """Each row of a JSONL or Parquet file with its line (row) number, counted from 1.
+    """Each row of a JSONL or Parquet file with its line (row) number, counted from 1; a ``.json`` file is one row.
 
     Raises:
         DataError: the file itself can't be read.
     """
-    reader = _parquet_rows if file.suffix == ".parquet" else _jsonl_rows
+    reader = {".parquet": _parquet_rows, ".json": _json_row}.get(file.suffix, _jsonl_rows)
     try:
         yield from reader(file)
     except OSError as error:
@@ -45,19 +46,24 @@ def read_rows(file: Path) -> Iterator[tuple[int, Row | RowError]]:
 def _jsonl_rows(file: Path) -> Iterator[tuple[int, Row | RowError]]:
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line.decode("utf-8-sig"))
-            except UnicodeDecodeError as error:
-                yield number, RowError(file, number, f"not UTF-8 (byte {error.start}: {error.reason})")
-            except (json.JSONDecodeError, RecursionError) as error:
-                yield number, RowError(file, number, f"not JSON ({error})")
-            else:
-                if isinstance(row, dict):
-                    yield number, row
-                else:
-                    yield number, RowError(file, number, f"holds a {type(row).__name__}, expected an object with named fields")
+            if line.strip():
+                yield number, _parsed(line, file, number)
+
+
+def _json_row(file: Path) -> Iterator[tuple[int, Row | RowError]]:
+    yield 1, _parsed(file.read_bytes(), file, 1)
+
+
+def _parsed(text: bytes, file: Path, number: int) -> Row | RowError:
+    try:
+        row = json.loads(text.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        return RowError(file, number, f"not UTF-8 (byte {error.start}: {error.reason})")
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
+        return RowError(file, number, f"not JSON ({error})")
+    if isinstance(row, dict):
+        return row
+    return RowError(file, number, f"holds a {type(row).__name__}, expected an object with named fields")
 
 
 def _parquet_rows(file: Path) -> Iterator[tuple[int, Row | RowError]]:
@@ -72,19 +78,25 @@ def _parquet_rows(file: Path) -> Iterator[tuple[int, Row | RowError]]:
             for row in batch.to_pylist():
                 number += 1
                 yield number, row
-    except arrow.ArrowException as error:
-        raise DataError(f"{file} is not a whole Parquet file ({error}): fetch it again") from error
+    except (arrow.ArrowException, UnicodeDecodeError) as error:
+        raise DataError(f"{file} is not a whole Parquet file ({error}): delete it to fetch it again") from error
 
 
 def text_field(row: Row, name: str, default: str | None = None) -> str:
     """The row's field as text.
 
     Raises:
-        DataError: it is missing (and there is no default) or holds something else.
+        DataError: it is missing or null (and there is no default) or holds something else.
     """
-    value = row.get(name, default)
+    value = row.get(name)
     if value is None:
-        raise DataError(f"no field {name!r}; the row has {', '.join(map(repr, row)) or 'none'}")
+        value = default
+    if value is None:
+        missing = f"field {name!r} is null" if name in row else f"no field {name!r}"
+        raise DataError(f"{missing}; the row has {', '.join(map(repr, row)) or 'none'}")
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise DataError(f"field {name!r} holds a {type(value).__name__}, expected text: {value!r:.80}")
-    return str(value)
+    text = str(value)
+    if not text.isascii() and re.search("[\ud800-\udfff]", text):
+        raise DataError(f"field {name!r} is not Unicode: it holds half of a surrogate pair")
+    return text

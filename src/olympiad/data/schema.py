@@ -32,7 +32,7 @@ class MathProblem:
     level: str = ""
     source: str = ""
     steps: tuple[ReasoningStep, ...] = ()
-    metadata: Mapping[str, object] = field(default_factory=dict)
+    metadata: Mapping[str, object] = field(default_factory=dict, hash=False)
 
     @cached_property
     def key(self) -> str:

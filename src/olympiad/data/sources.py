@@ -9,7 +9,9 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -140,8 +142,8 @@ class MathDatasetLoader:
         """MATH (Hendrycks et al. 2021, arXiv:2103.03874): ``split`` is ``"train"`` (7,500) or ``"test"`` (5,000)."""
         problems: Iterator[MathProblem] = iter(self._problems(SOURCES["math"], split))
         if subjects is not None:
-            wanted = {subject.casefold().replace("_", " ") for subject in subjects}
-            problems = (problem for problem in problems if problem.subject.casefold().replace("_", " ") in wanted)
+            wanted = {_plain_subject(subject) for subject in subjects}
+            problems = (problem for problem in problems if _plain_subject(problem.subject) in wanted)
         if levels is not None:
             names = {f"Level {level}" for level in levels}
             problems = (problem for problem in problems if problem.level in names)
@@ -157,11 +159,7 @@ class MathDatasetLoader:
 
     def _take(self, problems: Iterator[MathProblem], limit: int | None, name: str) -> list[MathProblem]:
         before = len(self.errors)
-        taken: list[MathProblem] = []
-        for problem in problems:
-            if limit is not None and len(taken) >= limit:
-                break
-            taken.append(problem)
+        taken = list(islice(problems, limit))
         skipped = self.errors[before:]
         if skipped:
             warnings.warn(f"{name}: skipped {len(skipped)} rows that can't be read, the first is {skipped[0]}", stacklevel=3)
@@ -173,7 +171,7 @@ class MathDatasetLoader:
         if split not in source.local:
             raise DataError(f"{source.name} has no split {split!r}, only {', '.join(map(repr, source.local))}")
         for file in self._files(source, split):
-            stem = f"{source.name}/{split}/{file.stem}"
+            stem = f"{source.name}/{split}/{file.parent.name}/{file.stem}"  # files of two folders may share their name
             for line, row in read_rows(file):
                 if not isinstance(row, RowError):
                     try:
@@ -194,7 +192,7 @@ class MathDatasetLoader:
             return
         if not self.data_dir.is_dir():
             raise DataError(
-                f"the data folder {self.data_dir} does not exist: set OLYMPIAD_DATA (or data_dir) to the folder with the "
+                f"there is no folder {self.data_dir}: set OLYMPIAD_DATA (or data_dir) to the folder with the "
                 "problem sets, or unset it to load from the Hugging Face Hub"
             )
         for pattern in source.local[split]:
@@ -205,6 +203,11 @@ class MathDatasetLoader:
         raise DataError(f"{self.data_dir} holds no {source.name} ({split}): expected {' or '.join(source.local[split])}")
 
 
+def _plain_subject(subject: str) -> str:
+    """One spelling for "Counting & Probability" and "counting_and_probability"."""
+    return subject.casefold().replace("_", " ").replace("&", "and")
+
+
 def fetch_from_hub(repository: str, file: str) -> Path:
     """The local copy of a file of a data set on the Hugging Face Hub, downloaded once and kept in its cache.
 
@@ -212,13 +215,21 @@ def fetch_from_hub(repository: str, file: str) -> Path:
         DataError: the Hub can't be reached, or has no such file.
     """
     try:
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+        from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError
     except ModuleNotFoundError as error:
         raise DataError("loading from the Hugging Face Hub needs huggingface_hub: pip install 'olympiad[hub]'") from error
     try:
-        return Path(hf_hub_download(repository, file, repo_type="dataset"))
-    except (OSError, ValueError) as error:  # all of the library's network and look-up errors
+        try:
+            return Path(hf_hub_download(repository, file, repo_type="dataset", local_files_only=True))
+        except LocalEntryNotFoundError:
+            # Where nothing answers (a firewall), hf_hub_download tries for six minutes: this asks once, for ten seconds.
+            with suppress(HfHubHTTPError):
+                get_hf_file_metadata(hf_hub_url(repository, file, repo_type="dataset"))
+            return Path(hf_hub_download(repository, file, repo_type="dataset"))
+    except (OSError, ValueError, HTTPError) as error:  # all of the library's look-up, data and network errors
+        reason = next(iter(str(error).splitlines()), "no more is said")
         raise DataError(
-            f"can't fetch {file} of {repository} from the Hugging Face Hub ({type(error).__name__}: {str(error).splitlines()[0]}): "
+            f"can't fetch {file} of {repository} from the Hugging Face Hub ({type(error).__name__}: {reason}): "
             "check the connection, or set OLYMPIAD_DATA to a folder that holds the data"
         ) from error

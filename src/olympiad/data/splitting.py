@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -21,7 +20,7 @@ def split_dataset(problems: Sequence[MathProblem], validation: float = 0.1, test
 
     Distinct problems are ranked by a hash of their text and ``seed``: the lowest are for validation, the highest for
     test. So each size is exact, and as a collection grows a problem hardly ever changes its split. Validation gets at
-    least one problem out of two or more.
+    least one problem out of two or more, training at least one of any.
 
     >>> from olympiad.data import create_sample_problems
     >>> [len(part) for part in split_dataset(create_sample_problems())]
@@ -32,13 +31,12 @@ def split_dataset(problems: Sequence[MathProblem], validation: float = 0.1, test
             raise ValueError(f"{name} is {share}, expected a share from 0 up to 1")
     if validation + test >= 1:
         raise ValueError(f"validation ({validation}) and test ({test}) leave nothing to train on")
-    copies: dict[str, list[MathProblem]] = defaultdict(list)
-    for problem in problems:
-        copies[problem.key].append(problem)
-    ranked = sorted(copies, key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())
+    keys = {problem.key for problem in problems}
+    ranked = sorted(keys, key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())
     num_validation, num_test = round(len(ranked) * validation), round(len(ranked) * test)
-    if validation > 0 and len(ranked) >= 2:
+    if validation > 0:
         num_validation = max(num_validation, 1)
+    num_validation = min(num_validation, max(len(ranked) - 1, 0))
     num_test = min(num_test, max(len(ranked) - num_validation - 1, 0))
     split_of = dict.fromkeys(ranked, 0)
     split_of |= dict.fromkeys(ranked[:num_validation], 1)

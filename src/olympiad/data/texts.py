@@ -24,7 +24,8 @@ def tokenizer_texts() -> Iterator[str]:
     if loader.data_dir is None:
         raise DataError("set OLYMPIAD_DATA to the folder with the problem sets and the corpus, or name files of your own")
     for problem in [*loader.load_math_dataset(), *loader.load_gsm8k(), *loader.load_aops()]:
-        yield from (problem.problem, problem.solution) * PROBLEM_WEIGHT
+        solution = f"{problem.solution}\n#### {problem.answer}" if problem.source == "gsm8k" else problem.solution
+        yield from (problem.problem, solution) * PROBLEM_WEIGHT
     corpus = sorted((loader.data_dir / "corpus").glob("*.jsonl"))
     if not corpus:
         raise DataError(f"{loader.data_dir / 'corpus'} holds no *.jsonl: name files of your own to train without the corpus")

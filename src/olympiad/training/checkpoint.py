@@ -40,9 +40,11 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
         finally:
             os.close(folder)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as either
-        aside.unlink(missing_ok=True)
         kept = f"the one that was there is untouched: {path}" if path.exists() else "nothing was there before"
         raise CheckpointError(f"can't write the checkpoint {path} ({error}); {kept}. Free some space and resume.") from error
+    finally:  # also when a second Ctrl-C comes while it is being written
+        if aside.exists():
+            aside.unlink()
 
 
 def read_checkpoint(path: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
@@ -89,11 +91,14 @@ def check_architecture(path: Path, saved: dict[str, Any], expected: MathTransfor
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The readable checkpoint with the most steps behind it, the newest of equals."""
+    """The newest readable checkpoint, of equally new ones that with the most steps.
+
+    Not simply the one with the most steps: that may be from an earlier, longer run in the same folder.
+    """
     found = []
     for path in folder.glob("*.pt"):
         try:
-            found.append((read_checkpoint(path, "meta")["step"], path.stat().st_mtime, path))
+            found.append((path.stat().st_mtime_ns, read_checkpoint(path, "meta")["step"], path))
         except CheckpointError:
             continue
     return max(found)[2] if found else None

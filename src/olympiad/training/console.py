@@ -10,7 +10,7 @@ class RunConsole:
     """Lines of a run, and below them, on a terminal, a bar with loss, learning rate, tokens per second, time left."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.console = console or Console(highlight=False, soft_wrap=True, emoji=False)
         self._progress: Progress | None = None
 
     def __enter__(self) -> RunConsole:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -28,22 +30,29 @@ class JsonlSink:
         self.path = Path(path)
 
     def log(self, row: dict[str, Any]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(_json_line(row))
+        except OSError as error:
+            raise TrainingError(f"can't write the metrics to {self.path}: {error.strerror}") from error
 
     def rewind(self, step: int) -> None:
         """Keep the rows up to ``step``: what a killed run wrote after its last checkpoint will come again."""
         if not self.path.exists():
             return
         aside = self.path.with_suffix(".partial")
-        aside.write_text(
-            "".join(json.dumps(row) + "\n" for row in read_metrics(self.path) if row["step"] <= step), encoding="utf-8"
-        )
+        aside.write_text("".join(_json_line(row) for row in read_metrics(self.path) if row["step"] <= step), encoding="utf-8")
         os.replace(aside, self.path)
 
     def close(self) -> None:
         pass
+
+
+def _json_line(row: dict[str, Any]) -> str:
+    """JSON knows neither NaN nor infinity (the gradient norm of a float16 step that overflows): those become null."""
+    finite = {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
+    return json.dumps(finite) + "\n"
 
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -67,7 +76,8 @@ class TensorBoardSink:
             from torch.utils.tensorboard import SummaryWriter
         except ModuleNotFoundError as error:
             raise TrainingError("--tensorboard needs the tensorboard package: pip install tensorboard") from error
-        self.writer = SummaryWriter(str(folder))
+        self._open = partial(SummaryWriter, str(folder))
+        self.writer = self._open()
 
     def log(self, row: dict[str, Any]) -> None:
         for name, value in row.items():
@@ -75,7 +85,8 @@ class TensorBoardSink:
                 self.writer.add_scalar(self.names.get(name, name), value, row["step"])
 
     def rewind(self, step: int) -> None:
-        pass  # a later point at the same step replaces the earlier one in the display
+        self.writer.close()
+        self.writer = self._open(purge_step=step + 1)  # TensorBoard then drops the points from there on
 
     def close(self) -> None:
         self.writer.close()
@@ -90,16 +101,21 @@ class WandbSink:
         except ModuleNotFoundError as error:
             raise TrainingError("--wandb needs the wandb package: pip install wandb") from error
         mode = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
-        self.run = wandb.init(project=project, name=name, config=config, mode=mode)  # type: ignore[arg-type]
+        self._start = partial(wandb.init, project=project, name=name, config=config, mode=mode)  # type: ignore[arg-type]
+        self.run: wandb.Run | None = self._start()
 
     def log(self, row: dict[str, Any]) -> None:
+        if self.run is None:  # trained on after the end: a new run, since one run's steps can't go back
+            self.run = self._start()
         self.run.log({name: value for name, value in row.items() if name != "step"}, step=row["step"])
 
     def rewind(self, step: int) -> None:
         pass
 
     def close(self) -> None:
-        self.run.finish()
+        if self.run is not None:
+            self.run.finish()
+        self.run = None
 
 
 def create_sinks(tensorboard: bool, wandb: bool, name: str, config: dict[str, Any]) -> list[MetricsSink]:

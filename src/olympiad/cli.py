@@ -146,10 +146,14 @@ def _generate(
 
     model, tokenizer = load_model(checkpoint)
     prompt = render_prompt(tokenizer, problem)
-    room = max(model.config.context_limit - len(prompt), 0)
+    room = model.config.context_limit - len(prompt)
+    if room < 1:
+        raise UserError(
+            f"the problem has {len(prompt)} tokens, the model a context of {model.config.context_limit}: shorten it"
+        )
     ids = model.generate(
         torch.tensor([prompt]),
-        max_new_tokens=min(max_new_tokens, room) or max_new_tokens,  # no room at all: let the model say so
+        max_new_tokens=min(max_new_tokens, room),
         temperature=temperature,
         top_p=top_p,
         stop_tokens=(tokenizer.end_id,),

@@ -6,7 +6,7 @@ import difflib
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -63,7 +63,7 @@ class DataOptions(BaseModel):
     """Sets whose test split validates."""
     train_limit: int | None = Field(default=None, ge=1)
     """At most so many problems of each training set."""
-    validation_limit: int | None = Field(default=500, ge=1)
+    validation_limit: int = Field(default=500, ge=1)
     """At most so many problems of each validation set."""
     folder: Path | None = None
     """Where the sets are; OLYMPIAD_DATA, or else the Hugging Face Hub, if absent."""
@@ -122,7 +122,7 @@ def parse_run(tree: dict[str, Any], origin: str) -> RunConfig:
     model = tree.get("model")
     if isinstance(model, dict) and "preset" in model:
         preset = model["preset"]
-        if preset not in PRESETS:
+        if not isinstance(preset, str) or preset not in PRESETS:
             raise ConfigError(f"{origin}: model.preset is {preset!r}, expected one of {', '.join(PRESETS)}")
         rest = {name: value for name, value in model.items() if name != "preset"}
         tree = {**tree, "model": {**PRESETS[preset]().model_dump(), **rest}}
@@ -152,10 +152,9 @@ def _fields(root: type[BaseModel], parents: list[int | str]) -> list[str]:
     """Names of the settings under the section that ``parents`` lead to."""
     for parent in parents:
         annotation = root.model_fields[str(parent)].annotation if str(parent) in root.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        root = annotation
-    return list(root.model_fields)
+        kinds = (annotation, *get_args(annotation))  # a section may be optional
+        root = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), BaseModel)
+    return [*root.model_fields, *(["preset"] if root is MathTransformerConfig else [])]
 
 
 def to_toml(run: RunConfig) -> str:

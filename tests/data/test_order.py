@@ -70,6 +70,7 @@ def test_batches_do_not_depend_on_the_world_size(num_rows: int, batch_size: int,
         assert parts == [batch[rank::world_size] for rank in range(world_size)]
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
     assert all(len(batch) == batch_size for batch in alone[:-1])
+    assert [row for batch in alone for row in batch] == epoch_order(num_rows, 3, epoch).tolist()
 
 
 @given(ROWS, BATCH_SIZES, st.integers(0, 70), EPOCHS)

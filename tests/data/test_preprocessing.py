@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 import sympy
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sympy.parsing.sympy_parser import convert_xor, parse_expr, standard_transformations
 
@@ -126,6 +126,10 @@ def test_normalize_text(text: str, plain: str) -> None:
 
 
 @given(st.one_of(TEXTS, st.text()))
+@example("\\leq\u0301")
+@example("\\leqa\\!\u0301")
+@example("e\u200b\u0301")
+@example("\\dis\\displaystyle playstyle")
 def test_normalize_text_is_idempotent(text: str) -> None:
     """A text that changes again when it is read back and cleaned once more."""
     once = normalize_text(text)

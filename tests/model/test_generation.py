@@ -211,20 +211,27 @@ def test_greedy_equals_recomputation(fields: dict) -> None:
 
 def test_greedy_honours_the_penalty() -> None:
     """A penalty that sees the prompt only: the model repeats what it has just written."""
-    model, prompt = lively_model(), random_ids(2, 4)
-    generated = model.generate(prompt, max_new_tokens=20, repetition_penalty=1e6)
-    for row in generated:
-        assert len(row.unique()) == len(prompt[0].unique()) + 20 or len(row[4:].unique()) == 20
+    model, processor = lively_model(), RepetitionPenaltyLogitsProcessor(1.5)
+    expected = prompt = random_ids(2, 4)
+    with torch.no_grad():
+        for _ in range(20):
+            new = processor(expected, model(expected)[:, -1]).argmax(dim=-1, keepdim=True)
+            expected = torch.cat((expected, new), dim=1)
+    generated = model.generate(prompt, max_new_tokens=20, repetition_penalty=1.5)
+    assert generated.tolist() == expected.tolist()
+    assert not torch.equal(generated, model.generate(prompt, max_new_tokens=20))
 
 
 # Stopping
+
+PENALTY = 1.2  # makes the next token depend on the row's own history
 
 
 def expected_rows(model: MathTransformerDecoder, prompt: Tensor, new_tokens: int, stop_tokens: list[int]) -> list[list[int]]:
     """Each row alone, cut behind its first stop token."""
     rows = []
     for row in prompt.split(1):
-        tokens = model.generate(row, max_new_tokens=new_tokens)[0].tolist()
+        tokens = model.generate(row, max_new_tokens=new_tokens, repetition_penalty=PENALTY)[0].tolist()
         start = prompt.shape[1]
         stops = [place for place in range(start, len(tokens)) if tokens[place] in stop_tokens]
         rows.append(tokens[: stops[0] + 1] if stops else tokens)
@@ -242,7 +249,7 @@ def test_rows_stop_one_by_one(stop_tokens: list[int]) -> None:
     longest = max(len(row) for row in expected)
     computed: list[int] = []
     handle = model.layers[0].register_forward_hook(lambda module, inputs, output: computed.append(len(output)))
-    generated = model.generate(prompt, max_new_tokens=14, stop_tokens=stop_tokens)
+    generated = model.generate(prompt, max_new_tokens=14, stop_tokens=stop_tokens, repetition_penalty=PENALTY)
     handle.remove()
     assert generated.tolist() == [row + [PAD] * (longest - len(row)) for row in expected]
     # A row is computed while it is running, and not once more.
@@ -309,14 +316,13 @@ def test_rows_of_one_prompt_differ() -> None:
 
 @pytest.mark.parametrize("training", [True, False])
 def test_the_mode_is_restored(training: bool) -> None:
-    """A sample taken in the middle of training leaves the model in evaluation mode, or the reverse."""
+    """A sample taken in the middle of training leaves the model in evaluation mode, or records a graph of every step."""
     model = lively_model().train(training)
-    seen: list[bool] = []
-    model.layers[0].register_forward_hook(lambda module, *_: seen.append(module.training))
-    generated = model.generate(random_ids(1, 4), max_new_tokens=3)
-    assert seen == [False] * 3
+    seen: list[tuple[bool, bool]] = []
+    model.layers[0].register_forward_hook(lambda module, inputs, out: seen.append((module.training, out.requires_grad)))
+    model.generate(random_ids(1, 4), max_new_tokens=3)
+    assert seen == [(False, False)] * 3
     assert [module.training for module in model.modules()] == [training] * len(list(model.modules()))
-    assert not generated.requires_grad
 
 
 def test_the_mode_is_restored_after_an_error() -> None:

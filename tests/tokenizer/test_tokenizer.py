@@ -7,7 +7,6 @@ import pickle
 from itertools import product
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 from hypothesis import example, given, settings
@@ -88,9 +87,8 @@ def test_a_lone_surrogate_is_refused_with_advice(text: str) -> None:
     """Broken JSON escapes in a data set must name the cause and the repair, not raise a codec error."""
     with pytest.raises(TokenizerError, match="lone surrogate"):
         TOKENIZER.encode(text)
-    for cores in (1, 64):
-        with mock.patch("os.cpu_count", return_value=cores), pytest.raises(TokenizerError, match="repair it with"):
-            TOKENIZER.encode_batch(["fine", text])
+    with pytest.raises(TokenizerError, match="repair it with"):
+        TOKENIZER.encode_batch(["fine", text])
     repaired = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     assert TOKENIZER.decode(TOKENIZER.encode(repaired)) == repaired
 
@@ -98,14 +96,12 @@ def test_a_lone_surrogate_is_refused_with_advice(text: str) -> None:
 # --- one answer, whatever the way -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cores", [1, 64])
 @settings(max_examples=100, deadline=None)
 @given(texts=st.lists(TEXTS, max_size=6))
 @example(texts=[*TRICKY, *MATH_SYMBOLS, *SPECIAL_TOKENS])
-def test_a_batch_is_its_texts_one_by_one(cores: int, texts: list[str]) -> None:
-    """Padding, a mixed-up order or another way on another machine would tokenize training and serving differently."""
-    with mock.patch("os.cpu_count", return_value=cores):
-        batch = TOKENIZER.encode_batch(texts)
+def test_a_batch_is_its_texts_one_by_one(texts: list[str]) -> None:
+    """Padding, or a mixed-up order, would tokenize training and serving differently."""
+    batch = TOKENIZER.encode_batch(texts)
     assert batch == [TOKENIZER.encode(text) for text in texts]
     assert batch == [LIBRARY.encode(text, add_special_tokens=False).ids for text in texts]
 
@@ -145,10 +141,10 @@ def test_the_look_up_keeps_no_long_pieces() -> None:
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["a", 5], "text 1 is a int"),
-        ([None], "text 0 is a NoneType"),
-        (["a", ("b", "c")], "text 1 is a tuple"),
-        (["\ud800", b"x"], "text 1 is a bytes"),
+        (["a", 5], "a text is a int"),
+        ([None], "a text is a NoneType"),
+        (["a", ("b", "c")], "a text is a tuple"),
+        ([b"x"], "a text is a bytes"),
         ("abc", "call encode"),
     ],
 )
@@ -160,7 +156,7 @@ def test_what_is_no_list_of_texts_is_named(texts: Any, message: str) -> None:
 
 def test_encode_takes_text_only() -> None:
     """A list given to `encode` must not come back as a batch."""
-    with pytest.raises(TypeError, match="is a list, expected a str"):
+    with pytest.raises(TypeError, match="a text is a list, expected a str"):
         TOKENIZER.encode(["a", "b"])  # type: ignore[arg-type]
 
 
@@ -219,12 +215,6 @@ def test_no_token_holds_two_digits() -> None:
     assert sorted(with_digit) == list("0123456789")
 
 
-OVERLAP_IN_THE_TABLE = (
-    r"`\left[` overlaps with `[/asy]`, which is as long: drop `\left[` and `\right]` from symbols.py and retrain"
-)
-
-
-@pytest.mark.xfail(strict=True, reason=OVERLAP_IN_THE_TABLE)
 def test_leftmost_and_longest_first_cut_alike() -> None:
     r"""Two symbols that overlap in a text: this library takes the one on the left, llama.cpp the longer one.
 

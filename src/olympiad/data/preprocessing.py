@@ -35,7 +35,8 @@ def normalize_text(text: str) -> str:
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     text = unicodedata.normalize("NFC", _SPACES.sub(" ", _INVISIBLE.sub("", text)))
     text = re.sub(r"[ \t]+", " ", _COMMAND.sub(_plain_command, text))
-    return re.sub(r"\n{3,}", "\n\n", re.sub(r" ?\n ?", "\n", text)).strip()
+    text = re.sub(r"\n{3,}", "\n\n", re.sub(r" ?\n ?", "\n", text)).strip()
+    return unicodedata.normalize("NFC", text)  # once more, for an accent that now follows a letter
 
 
 def _plain_command(command: re.Match[str]) -> str:

@@ -79,7 +79,7 @@ def _parquet_rows(file: Path) -> Iterator[tuple[int, Row | RowError]]:
                 number += 1
                 yield number, row
     except (arrow.ArrowException, UnicodeDecodeError) as error:
-        raise DataError(f"{file} is not a whole Parquet file ({error}): delete it to fetch it again") from error
+        raise DataError(f"{file} is not a whole Parquet file ({error}): delete {file.resolve()} to fetch it again") from error
 
 
 def text_field(row: Row, name: str, default: str | None = None) -> str:

@@ -228,8 +228,9 @@ def fetch_from_hub(repository: str, file: str) -> Path:
                 get_hf_file_metadata(hf_hub_url(repository, file, repo_type="dataset"))
             return Path(hf_hub_download(repository, file, repo_type="dataset"))
     except (OSError, ValueError, HTTPError) as error:  # all of the library's look-up, data and network errors
-        reason = next(iter(str(error).splitlines()), "no more is said")
+        cause = error.__cause__ or error  # the library says "check your connection", its cause that the status was 404
+        reason = next(iter(str(cause).splitlines()), "no more is said")
         raise DataError(
-            f"can't fetch {file} of {repository} from the Hugging Face Hub ({type(error).__name__}: {reason}): "
+            f"can't fetch {file} of {repository} from the Hugging Face Hub ({type(cause).__name__}: {reason}): "
             "check the connection, or set OLYMPIAD_DATA to a folder that holds the data"
         ) from error

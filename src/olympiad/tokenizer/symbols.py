@@ -58,7 +58,6 @@ _LATEX = {
         "tabular enumerate itemize proof theorem lemma definition".split()
     ),
     "layout": r"\quad \qquad \hspace \vspace \phantom \hline \cline \multicolumn \multirow \displaystyle \textstyle \scriptstyle \label \ref \eqref \cite \item \tag \nonumber \footnote \section \subsection \chapter \noindent \substack \color \cancel \begin \end \index",
-    "drawing": "[asy] [/asy]",
 }
 
 

@@ -100,10 +100,13 @@ class MathTokenizer:
         """The ids of ``text``, without any special token.
 
         Raises:
+            TypeError: ``text`` is no str.
             TokenizerError: ``text`` holds a lone surrogate, which no Unicode encoding can express.
         """
-        if not isinstance(text, str) or not text.isascii() or self._ascii is None:
-            return self._by_library(_checked([text]))[0]
+        if not isinstance(text, str):
+            raise TypeError(f"a text is a {type(text).__name__}, expected a str: {text!r:.80}")
+        if not text.isascii() or self._ascii is None:
+            return self._by_library(text)
         symbols, pieces, ids_of = self._ascii
         ids: list[int] = []
         for number, part in enumerate(symbols.split(text)):  # at odd numbers the symbols, at even what lies between
@@ -112,21 +115,19 @@ class MathTokenizer:
         return ids
 
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
-        """The ids of each text, on all cores."""
-        texts = _checked(texts)
-        if (os.cpu_count() or 1) <= 4:  # to look pieces up on one core is as fast as the library on four
-            return [self.encode(text) for text in texts]
-        return self._by_library(texts)
+        """The ids of each text."""
+        if isinstance(texts, str):
+            raise TypeError(f"encode_batch takes a list of texts, got one text ({texts!r:.80}): call encode")
+        return [self.encode(text) for text in texts]
 
-    def _by_library(self, texts: list[str]) -> list[list[int]]:
+    def _by_library(self, text: str) -> list[int]:
         try:
-            encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        except (UnicodeEncodeError, TypeError) as error:  # one or the other, by the shape of the batch
+            return self._tokenizer.encode(text, add_special_tokens=False).ids
+        except (UnicodeEncodeError, TypeError) as error:  # the one or the other, by the library's version
             raise TokenizerError(
                 "the text holds a lone surrogate (half of a character pair), so it is not Unicode: "
                 "repair it with text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')"
             ) from error
-        return [encoding.ids for encoding in encodings]
 
     @cached_property
     def _ascii(self) -> tuple[re.Pattern[str], re.Pattern[str], _PieceIds] | None:
@@ -203,17 +204,6 @@ class MathTokenizer:
 
     def __len__(self) -> int:
         return self.vocab_size
-
-
-def _checked(texts: Iterable[str]) -> list[str]:
-    """The texts, as a list; the library would take a pair for two texts to join, and a str for a list of characters."""
-    if isinstance(texts, str):
-        raise TypeError(f"encode_batch takes a list of texts, got one text ({texts!r:.80}): call encode")
-    texts = list(texts)
-    for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise TypeError(f"text {row} is a {type(text).__name__}, expected a str: {text!r:.80}")
-    return texts
 
 
 class _PieceIds(dict[str, list[int]]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Literal
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -46,23 +47,17 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 32_768, digits: Digi
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    pieces = _Counted(_between_symbols(texts))
-    tokenizer.train_from_iterator(pieces, trainer=trainer)
-    if pieces.count == 0:
+    pieces = _between_symbols(texts)
+    first = next(pieces, None)
+    if first is None:
         raise TokenizerError("there is no text to train on")
+    try:
+        tokenizer.train_from_iterator(chain([first], pieces), trainer=trainer)
+    except (UnicodeEncodeError, TypeError) as error:
+        raise TokenizerError(f"a training text is not Unicode (it holds a lone surrogate): {error}") from error
     tokenizer = _merge_first(tokenizer, merged)
     tokenizer.add_tokens([AddedToken(symbol, special=False, normalized=False) for symbol in added])
     return MathTokenizer.from_json(tokenizer.to_str())
-
-
-class _Counted:
-    def __init__(self, pieces: Iterable[str]) -> None:
-        self.pieces, self.count = pieces, 0
-
-    def __iter__(self) -> Iterator[str]:
-        for piece in self.pieces:
-            self.count += 1
-            yield piece
 
 
 def _between_symbols(texts: Iterable[str]) -> Iterator[str]:

@@ -27,22 +27,20 @@ def count_parameters(config: MathTransformerConfig) -> int:
 def training_memory(config: MathTransformerConfig, batch_size: int, length: int, precision: str = "float32") -> dict[str, int]:
     """Bytes that a training step needs at its peak, by part.
 
-    Weights, gradients and AdamW's two moments are exact (float32). Activations count what autograd keeps per layer and
-    position: about 12 tensors of the hidden size and 4 of the feed-forward size.
+    Weights, gradients and AdamW's two moments are exact (float32, and a copy of the weights in the 16-bit type).
+    Activations count what autograd keeps per position and layer: ten tensors of the hidden size, four of which (residual
+    stream and norms) stay in float32, and four of the feed-forward size. The layer at work needs as much again.
     """
     parameters = count_parameters(config)
     positions, item = batch_size * length, 4 if precision == "float32" else 2
-    per_layer = 12 * config.hidden_size + 4 * config.intermediate_size
-    layers = (
-        1 + config.num_hidden_layers * config.hidden_size / per_layer
-        if config.gradient_checkpointing
-        else config.num_hidden_layers
-    )
+    per_layer = config.hidden_size * (4 * 4 + 6 * item) + config.intermediate_size * 4 * item
+    kept = 4 * config.hidden_size if config.gradient_checkpointing else per_layer
+    at_work = 2 * per_layer if config.gradient_checkpointing else per_layer
     return {
-        "weights": 4 * parameters,
+        "weights": (4 if precision == "float32" else 6) * parameters,
         "gradients": 4 * parameters,
         "optimizer": 8 * parameters,
-        "activations": int(positions * per_layer * layers * item),
+        "activations": positions * (config.num_hidden_layers * kept + at_work),
         "logits": 2 * 4 * min(CHUNK, positions) * config.vocab_size,
     }
 
@@ -52,6 +50,11 @@ def available_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return psutil.virtual_memory().available
+
+
+def held_memory(device: torch.device) -> int:
+    """Bytes on the device that this process has already."""
+    return torch.cuda.memory_reserved(device) if device.type == "cuda" else psutil.Process().memory_info().rss
 
 
 def check_memory(config: MathTransformerConfig, batch_size: int, length: int, device: torch.device, precision: str) -> None:
@@ -71,8 +74,8 @@ def out_of_memory(
     config: MathTransformerConfig, batch_size: int, length: int, device: torch.device, precision: str
 ) -> OutOfMemory:
     """The error for a step that ran out of memory all the same."""
-    parts = training_memory(config, batch_size, length, precision)
-    return OutOfMemory(f"{device} ran out of memory: {_advice(parts, available_memory(device), config, batch_size, length)}")
+    parts, available = training_memory(config, batch_size, length, precision), available_memory(device) + held_memory(device)
+    return OutOfMemory(f"{device} ran out of memory: {_advice(parts, available, config, batch_size, length)}")
 
 
 def _advice(parts: dict[str, int], available: int, config: MathTransformerConfig, batch_size: int, length: int) -> str:
@@ -84,7 +87,7 @@ def _advice(parts: dict[str, int], available: int, config: MathTransformerConfig
         advice = f"turn down batch_size (now {batch_size}) and raise accumulation_steps, or max_sequence_length (now {length})"
         if not config.gradient_checkpointing:
             advice += ", or set gradient_checkpointing = true"
-    return f"about {sum(parts.values()) / GIB:.2f} GiB are needed ({numbers}), {available / GIB:.2f} GiB are free; {advice}"
+    return f"about {sum(parts.values()) / GIB:.2f} GiB are needed ({numbers}), {available / GIB:.2f} GiB can be had; {advice}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -130,7 +130,9 @@ with torch.no_grad():
 print(tuple(output.shape), sorted(name for name in checkpoint if name.endswith("_dict")), checkpoint["epoch"], checkpoint["step"])
 """,
     )
-    assert printed.startswith("(1, 104) ['model_state_dict', 'optimizer_state_dict', 'scaler_state_dict', 'scheduler_state_dict']")
+    assert printed.startswith(
+        "(1, 104) ['model_state_dict', 'optimizer_state_dict', 'scaler_state_dict', 'scheduler_state_dict']"
+    )
 
 
 BUILD_TRAINER = """

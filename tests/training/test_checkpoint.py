@@ -103,7 +103,7 @@ def test_code_is_not_executed(trained: Any, tmp_path: Path, form: str) -> None:
 def test_plain_state_dict(trained: Any, tmp_path: Path) -> None:
     """Guards against a KeyError for a file that holds weights only."""
     torch.save(trained.model.state_dict(), tmp_path / "weights.pt")
-    with pytest.raises(CheckpointError, match="lacks model_state_dict, optimizer_state_dict, .*step"):
+    with pytest.raises(CheckpointError, match=r"lacks model_state_dict, optimizer_state_dict, .*step"):
         trained.load_checkpoint(tmp_path / "weights.pt")
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(CheckpointError, match="no checkpoint of a training run"):
@@ -233,7 +233,7 @@ def test_nothing_to_resume(tiny: Any, tmp_path: Path) -> None:
 def test_finding_the_latest_reads_no_weights(tmp_path: Path) -> None:
     """Guards against reading gigabytes of every checkpoint only to learn its step."""
     keys = ("model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "config", "epoch")
-    write_checkpoint(tmp_path / "large.pt", {**dict.fromkeys(keys, {}), "step": 3, "weights": torch.zeros(16, 2**20)})
+    write_checkpoint(tmp_path / "large.pt", {**{key: {} for key in keys}, "step": 3, "weights": torch.zeros(16, 2**20)})
     counters = Path("/proc/self/io")
     if not counters.exists():
         pytest.skip("this system does not tell how much a process has read")

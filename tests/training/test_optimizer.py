@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,8 @@ def test_warmup_cosine(total: int, warmup_share: float, final: float) -> None:
     rates = [warmup_cosine(step, total, warmup, final) for step in range(total + 1)]
     assert rates[0] > 0
     assert rates[warmup - 1] == 1.0
-    assert all(a < b for a, b in zip(rates[: warmup - 1], rates[1:warmup], strict=True))
-    assert all(a >= b for a, b in zip(rates[warmup - 1 :], rates[warmup:], strict=False))
+    assert all(a < b for a, b in pairwise(rates[:warmup]))
+    assert all(a >= b for a, b in pairwise(rates[warmup - 1 :]))
     if warmup < total:
         assert rates[total] == pytest.approx(final, abs=1e-12)
     assert warmup_cosine(total + 5, total, warmup, final) == pytest.approx(final, abs=1e-12)

@@ -67,8 +67,9 @@ def test_uninterrupted_run(uninterrupted: dict[str, Any]) -> None:
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("step", range(1, 12))
+@pytest.mark.parametrize(
+    ("step", "number"), [(5, signal.SIGINT), (9, signal.SIGINT), *((step, signal.SIGTERM) for step in range(1, 13))]
+)
 def test_stopped_by_a_signal_and_resumed(
     tiny: Any, curve: Any, step_hook: Any, uninterrupted: dict[str, Any], tmp_path: Path, step: int, number: int
 ) -> None:

@@ -10,6 +10,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from olympiad.errors import UserError
+
 from .attention import KVCache
 
 if TYPE_CHECKING:
@@ -65,25 +67,29 @@ def next_token_probabilities(logits_BV: Tensor, seen_BT: Tensor, options: Sampli
     return probabilities_BV / probabilities_BV.sum(dim=-1, keepdim=True)
 
 
+class PromptError(UserError, ValueError):
+    """A prompt that can't be continued, or a model that can't continue any."""
+
+
 def check_prompt(model: MathTransformerDecoder, input_ids: Tensor, max_new_tokens: int) -> None:
-    """Raise a ``ValueError`` that says what is wrong with the prompt, before anything is computed."""
+    """Raise a :class:`PromptError` that says what is wrong with the prompt, before anything is computed."""
     if input_ids.ndim != 2:
-        raise ValueError(f"input_ids has shape {tuple(input_ids.shape)}, expected (batch, positions)")
+        raise PromptError(f"input_ids has shape {tuple(input_ids.shape)}, expected (batch, positions)")
     if input_ids.is_floating_point() or input_ids.dtype == torch.bool:
-        raise ValueError(f"input_ids is {input_ids.dtype}, expected integers")
+        raise PromptError(f"input_ids is {input_ids.dtype}, expected integers")
     if input_ids.numel() == 0:
-        raise ValueError(
+        raise PromptError(
             f"the prompt is empty, of shape {tuple(input_ids.shape)}: give at least one row of one token "
             "(the renderer's prompt starts with one)"
         )
     lowest, highest = input_ids.min().item(), input_ids.max().item()
     if lowest < 0 or highest >= model.config.vocab_size:
         outside = lowest if lowest < 0 else highest
-        raise ValueError(f"token id {outside} is outside the model's vocabulary of {model.config.vocab_size}")
+        raise PromptError(f"token id {outside} is outside the model's vocabulary of {model.config.vocab_size}")
     prompt, limit = input_ids.shape[1], model.config.context_limit
     if prompt + max_new_tokens > limit:
         advice = f"ask for at most {limit - prompt} new tokens" if prompt < limit else f"shorten it below {limit}"
-        raise ValueError(
+        raise PromptError(
             f"a prompt of {prompt} tokens and {max_new_tokens} new ones do not fit into the context of {limit}: {advice}"
         )
 
@@ -108,6 +114,8 @@ def generate(model: MathTransformerDecoder, input_ids: Tensor, options: Sampling
     try:
         for end in range(prompt + 1, tokens.shape[1] + 1):
             logits_BV = torch.nn.functional.linear(model.hidden_states(new, cache=cache)[:, -1], weight)
+            if end == prompt + 1 and not logits_BV.isfinite().all():
+                raise PromptError("the model's logits are not finite numbers: its weights are damaged, take another checkpoint")
             probabilities_BV = next_token_probabilities(logits_BV, tokens[running, : end - 1], options)
             if options.temperature == 0.0:
                 new = probabilities_BV.argmax(dim=-1, keepdim=True)

@@ -118,9 +118,10 @@ def test_extreme_logits_stay_finite(size: float) -> None:
         torch.testing.assert_close(mine, other)
 
 
-def test_under_bfloat16_autocast() -> None:
+def test_under_bfloat16_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards against a softmax or a weight gradient that is summed in 16 bits."""
-    hidden, weight, targets = case(4, 64, 0.9, seed=3)
+    monkeypatch.setattr(loss, "CHUNK", 4)  # so many chunks that a sum in 16 bits would drift by 1.5%
+    hidden, weight, targets = case(8, 128, 0.9, seed=3)
     exact = reference(hidden, weight, targets)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         total, _ = next_token_loss(hidden, weight, targets)
@@ -128,7 +129,7 @@ def test_under_bfloat16_autocast() -> None:
     assert total.item() == pytest.approx(exact.item(), rel=2e-3)
     for mine, other in zip(gradients(total, hidden, weight), gradients(exact, hidden, weight), strict=True):
         assert mine.dtype == torch.float32
-        assert (mine - other).norm() < 2e-2 * other.norm()
+        assert (mine - other).norm() < 6e-3 * other.norm()
 
 
 def test_computes_only_the_gradients_that_are_asked_for() -> None:

@@ -31,6 +31,7 @@ def outcome(trainer: Any, curve: Any) -> dict[str, Any]:
             for state in trainer.optimizer.state_dict()["state"].values()
             for moment in (state["exp_avg"], state["exp_avg_sq"])
         ],
+        "scaler": trainer.scaler.state_dict(),
         "train_losses": trainer.train_losses,
         "val_losses": trainer.val_losses,
         "best_val_loss": trainer.best_val_loss,
@@ -402,12 +403,21 @@ def test_epoch_loss_is_the_mean_over_targets(tiny: Any, curve: Any, tmp_path: Pa
     assert trainer.train_losses == pytest.approx([(total / count).item()], abs=1e-5)
 
 
-def test_evaluation_leaves_no_trace(tiny: Any, tmp_path: Path) -> None:
+def test_evaluation_leaves_no_trace(tiny: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Guards against a validation that keeps gradients, or moves the order of the training data."""
     trainer = tiny.trainer(tmp_path)
-    first, second = trainer.evaluate(), trainer.evaluate()
-    assert first == second
-    assert all(parameter.grad is None for parameter in trainer.model.parameters())
+    first = trainer.evaluate()
+    inner, modes = trainer._loss, set()
+    trainer.model.train()
+
+    def watched(batch: Any) -> Any:
+        modes.add((torch.is_grad_enabled(), trainer.model.training))
+        return inner(batch)
+
+    monkeypatch.setattr(trainer, "_loss", watched)
+    assert trainer.evaluate() == first
+    assert modes == {(False, False)}
+    assert trainer.order.epoch == trainer.order.start == 0
     assert tiny.trainer(tmp_path, validate=False).evaluate() is None
 
 

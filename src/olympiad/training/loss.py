@@ -30,14 +30,15 @@ class _LinearCrossEntropy(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float32, device=hidden_ND.device)
         grad_hidden = torch.empty_like(hidden_ND) if needs_hidden else None
         grad_weight = torch.zeros_like(weight_VD) if needs_weight else None
+        # One buffer for all chunks: fresh memory of this size costs the system a page fault every 4 KiB.
+        buffer = torch.empty(min(CHUNK, len(hidden_ND)), len(weight), dtype=dtype, device=hidden_ND.device)
         for start in range(0, len(hidden_ND), CHUNK):
             hidden_CD, target_C1 = hidden_ND[start : start + CHUNK], targets_N[start : start + CHUNK, None]
-            logits_CV = (hidden_CD @ weight.T).float()
-            target_logit = logits_CV.gather(1, target_C1)
-            largest, at = logits_CV.max(dim=-1, keepdim=True)
+            logits_CV = torch.mm(hidden_CD, weight.T, out=buffer[: len(hidden_CD)]).float()
+            target_logit, largest = logits_CV.gather(1, target_C1), logits_CV.amax(dim=-1, keepdim=True)
             probabilities_CV = torch.softmax(logits_CV, dim=-1, out=logits_CV)
             # logsumexp = max - log(softmax at max): the softmax has summed already, and its maximum never underflows.
-            total += (largest - probabilities_CV.gather(1, at).log() - target_logit).sum()
+            total += (largest - probabilities_CV.amax(dim=-1, keepdim=True).log() - target_logit).sum()
             if not (needs_hidden or needs_weight):
                 continue
             probabilities_CV.scatter_add_(1, target_C1, torch.full_like(target_logit, -1.0))

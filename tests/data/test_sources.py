@@ -378,3 +378,14 @@ def test_real_sets_load_whole(name: str, split: str, count: int, unanswered: int
     if name == "math":
         assert len({problem.subject for problem in problems}) == 7
         assert {problem.level for problem in problems} - {"Level ?"} == {f"Level {level}" for level in range(1, 6)}
+
+
+def test_only_posted_problems_of_the_aops_collection(tmp_path: Path) -> None:
+    """Guards against training on rewritten GSM8K and MATH problems that the collection mixes in."""
+    rows = [
+        {"problem": f"Find the number {name}.", "solution": r"\boxed{1}", "source": name}
+        for name in ("aops_forum", "gsm8k", "synthetic_math")
+    ]
+    (tmp_path / "aops").mkdir()
+    (tmp_path / "aops/train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [problem.metadata["source"] for problem in MathDatasetLoader(tmp_path).load_aops()] == ["aops_forum"]

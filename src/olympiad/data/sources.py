@@ -29,7 +29,7 @@ class Source:
     """Where a data set is, and how one of its rows becomes a problem.
 
     ``local``: per split, the places in a data folder where its files may lie, as glob patterns, the first that matches
-    wins. ``hub_files``: per split, the files in the Hub's repository.
+    wins. ``hub_files``: per split, the files in the Hub's repository. ``accept``: which of its rows belong to the set.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Source:
     local: Mapping[str, Sequence[str]]
     hub_repository: str
     hub_files: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    accept: Callable[[Row], bool] = lambda row: True
 
 
 def _math_problem(row: Row, row_id: str) -> MathProblem:
@@ -109,6 +110,8 @@ SOURCES = {
             local={"train": ("aime/*_solutions.jsonl", "aops/train.jsonl")},
             hub_repository="AI-MO/NuminaMath-CoT",
             hub_files={"train": [f"data/train-0000{i}-of-00005.parquet" for i in range(5)]},
+            # Of that collection only what people posted: no rewritten, synthetic, MATH or GSM8K problems.
+            accept=lambda row: row.get("source", "aops_forum") in ("aops_forum", "amc_aime", "olympiads"),
         ),
     )
 }
@@ -174,6 +177,8 @@ class MathDatasetLoader:
             stem = f"{source.name}/{split}/{file.parent.name}/{file.stem}"  # files of two folders may share their name
             for line, row in read_rows(file):
                 if not isinstance(row, RowError):
+                    if not source.accept(row):
+                        continue
                     try:
                         problem = source.to_problem(row, f"{stem}/{line}")
                         if not problem.problem.strip():

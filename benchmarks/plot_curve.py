@@ -21,9 +21,18 @@ def main(metrics: str, picture: str) -> None:
         average += 0.05 * (row["loss"] - average)
         smooth.append(average)
     figure, axes = plt.subplots(figsize=(8, 4), dpi=120)
-    axes.plot([row["step"] for row in steps], [row["loss"] for row in steps], color="#9ecae1", linewidth=0.6, label="train, each step")
+    axes.plot(
+        [row["step"] for row in steps], [row["loss"] for row in steps], color="#9ecae1", linewidth=0.6, label="train, each step"
+    )
     axes.plot([row["step"] for row in steps], smooth, color="#08519c", label="train, running mean")
-    axes.plot([row["step"] for row in validation], [row["validation_loss"] for row in validation], "o-", color="#d94801", markersize=4, label="validation (MATH test)")
+    axes.plot(
+        [row["step"] for row in validation],
+        [row["validation_loss"] for row in validation],
+        "o-",
+        color="#d94801",
+        markersize=4,
+        label="validation (MATH test)",
+    )
     axes.set(xlabel="step", ylabel="loss on solutions (nats per token)", ylim=(1.5, 8))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

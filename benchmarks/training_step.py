@@ -189,7 +189,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows = []
-    print("| mode | targets | ours tokens/s | Transformers tokens/s | speed ratio (range) | ours MiB | Transformers MiB | memory ratio | of matmul peak | loss difference |")
+    print(
+        "| mode | targets | ours tokens/s | Transformers tokens/s | speed ratio (range) | ours MiB | Transformers MiB | memory ratio | of matmul peak | loss difference |"
+    )
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for compiled in (False, True) if options.compile else (False,):
         for mask in ("all", "solutions"):

@@ -52,6 +52,7 @@ class Tiny:
         seed: int = 0,
         validate: bool = True,
         sinks: Any = (),
+        device: str = "cpu",
         fields: dict[str, Any] | None = None,
         **options: Any,
     ) -> Trainer:
@@ -63,7 +64,7 @@ class Tiny:
             val_loader,
             TrainingOptions(**{"learning_rate": 1e-2, **options}),
             folder,
-            "cpu",
+            device,
             sinks,
         )
 

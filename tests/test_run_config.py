@@ -194,6 +194,13 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, run: RunConfig) ->
     assert load_run(path) == run
 
 
+def test_run_toml_spells_the_defaults_out() -> None:
+    """Guards against an old run.toml that means something else once a default has changed."""
+    text = to_toml(RunConfig())
+    for name in ("learning_rate = 0.001", "hidden_size = 256", "batch_size = 8", "seed = 0"):
+        assert name in text
+
+
 def absent_by_default(model: Any) -> dict[str, Any]:
     """What a setting becomes when TOML, which has no null, leaves it out."""
     return {name: field.default for name, field in model.model_fields.items() if type(None) in get_args(field.annotation)}

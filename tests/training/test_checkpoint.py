@@ -222,6 +222,32 @@ def test_latest_is_the_newest_not_the_longest(tiny: Any, trained: Any) -> None:
     assert latest_checkpoint(trained.checkpoint_dir).name != "latest.pt", "of equally new ones, that with more steps"
 
 
+def test_written_where_there_is_a_gpu(tiny: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Guards against a file whose tensors name a device that this machine does not have."""
+    trainer = tiny.trainer(tmp_path)
+    trainer.progress.planned_epochs = 1
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")  # what torch.save writes on a GPU
+        trainer.save_checkpoint("gpu.pt")
+    if not torch.cuda.is_available():
+        with pytest.raises(RuntimeError, match="CUDA"):
+            torch.load(tmp_path / "gpu.pt")
+    trainer.load_checkpoint("gpu.pt")
+    assert load_model(tmp_path / "gpu.pt")[0].output_weight.device.type == "cpu"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_trained_on_a_gpu_loads_without_one(tiny: Any, tmp_path: Path) -> None:
+    """Guards against the guide's plain torch.load failing on a laptop for a model that was trained on a GPU."""
+    trainer = tiny.trainer(tmp_path, device="cuda")
+    trainer.train(num_epochs=1)
+    state = torch.load(tmp_path / "best_model.pt")
+    moments = [value for moment in state["optimizer_state_dict"]["state"].values() for value in moment.values()]
+    assert {tensor.device.type for tensor in [*state["model_state_dict"].values(), *moments]} == {"cpu"}
+    trainer.load_checkpoint("best_model.pt")
+    trainer.train(num_epochs=1)
+
+
 def test_nothing_to_resume(tiny: Any, tmp_path: Path) -> None:
     """Guards against --resume that silently starts anew."""
     assert latest_checkpoint(tmp_path) is None

@@ -61,6 +61,28 @@ def test_logged_rates_follow_the_formula(tiny: Any, curve: Any, tmp_path: Path) 
     assert logged == pytest.approx([3e-3 * rate for rate in (1 / 3, 2 / 3, 1, *cosine)])
 
 
+def test_rates_after_the_batches_change(tiny: Any, curve: Any, tmp_path: Path) -> None:
+    """Guards against a plan in epochs beside a count of other steps: larger batches would begin at the cosine's end."""
+    tiny.trainer(tmp_path, batch_size=1, warmup_fraction=0.0).train(num_epochs=1)  # 7 steps
+    trainer = tiny.trainer(tmp_path, batch_size=4, warmup_fraction=0.0)
+    trainer.load_checkpoint("checkpoint_epoch_1.pt")
+    trainer.train(num_epochs=2)  # 2 steps each
+    logged = {row["step"]: row["learning_rate"] for row in curve(tmp_path) if "loss" in row}
+    assert sorted(logged) == list(range(1, 12))
+    planned = [1e-2 * warmup_cosine(step, 6, 1) for step in (2, 3, 4, 5)]
+    assert [logged[step] for step in (8, 9, 10, 11)] == pytest.approx(planned)
+
+
+def test_options_of_the_resumed_run_hold(tiny: Any, curve: Any, tmp_path: Path) -> None:
+    """Guards against a weight decay or a learning rate that is accepted, written down, and then taken from the checkpoint."""
+    tiny.trainer(tmp_path).train(num_epochs=1)
+    trainer = tiny.trainer(tmp_path, learning_rate=1e-4, weight_decay=0.7)
+    trainer.load_checkpoint("best_model.pt")
+    trainer.train(num_epochs=1)
+    assert [group["weight_decay"] for group in trainer.optimizer.param_groups] == [0.7, 0.0]
+    assert all(row["learning_rate"] <= 1e-4 for row in curve(tmp_path) if "loss" in row and row["step"] > 4)
+
+
 def test_rates_after_the_plan_changes(tiny: Any, curve: Any, tmp_path: Path) -> None:
     """Guards against a run that goes on at the end of the old plan's cosine, or steps back to its start."""
     trainer = tiny.trainer(tmp_path, warmup_fraction=0.0)

@@ -231,6 +231,13 @@ def test_changed_after_an_epoch(tiny: Any, tmp_path: Path, change: dict[str, int
     assert trainer.progress.epoch == 2
 
 
+def test_resuming_on_other_data_is_refused(tiny: Any, tmp_path: Path) -> None:
+    """Guards against a run that goes on, under the same name, on a data set that changed behind its back."""
+    tiny.trainer(tmp_path).train(num_epochs=1)
+    with pytest.raises(CheckpointMismatch, match="trained on other data"):
+        tiny.trainer(tmp_path, start=1).resume(num_epochs=2)
+
+
 def test_the_second_signal_stops_at_once(tiny: Any, step_hook: Any, tmp_path: Path) -> None:
     """Guards against a Ctrl-C that has to wait for a step of minutes, or for a save to a hanging disk."""
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)

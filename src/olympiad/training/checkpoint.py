@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_map_only
 
 from olympiad.model import MathTransformerConfig
 
@@ -26,11 +27,12 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     Raises:
         CheckpointError: it can't be written (a full disk, no permission); what was at ``path`` is still there.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    aside = path.with_name(f".{path.name}.partial")  # one name: what a killed run left is written over
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with aside.open("wb") as file:
-            torch.save(state, file)
+            # From the CPU: what was trained on a GPU then loads, with a plain torch.load, where there is none.
+            torch.save(tree_map_only(torch.Tensor, lambda tensor: tensor.cpu(), state), file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -34,27 +34,9 @@ from .loss import next_token_loss
 from .memory import is_out_of_memory, out_of_memory
 from .metrics import JsonlSink, MetricsSink
 from .optimizer import create_optimizer, warmup_cosine
+from .progress import Progress
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass
-class Progress:
-    """How far a run is: with the weights and the optimizer, all that has to be saved."""
-
-    epoch: int = 0
-    """Whole epochs done."""
-    step: int = 0
-    """Optimizer steps done."""
-    batches_in_epoch: int = 0
-    """Batches of the current epoch done."""
-    planned_epochs: int = 0
-    """Where the learning rate ends."""
-    epoch_loss_sum: float = 0.0
-    epoch_loss_count: int = 0
-    train_losses: list[float] = field(default_factory=list)
-    val_losses: list[float] = field(default_factory=list)
-    best_val_loss: float = float("inf")
 
 
 class Trainer:
@@ -123,9 +105,8 @@ class Trainer:
         return self.progress.planned_epochs * self.steps_per_epoch
 
     def _learning_rate_fraction(self, step: int) -> float:
-        options = self.options
-        warmup_steps = max(round(options.warmup_fraction * self.total_steps), 1)
-        return warmup_cosine(step, self.total_steps, warmup_steps, options.final_learning_rate_fraction)
+        warmup_steps = max(round(self.options.warmup_fraction * self.total_steps), 1)
+        return warmup_cosine(step, self.total_steps, warmup_steps, self.options.final_learning_rate_fraction)
 
     def train(self, num_epochs: int | None = None) -> None:
         """Train for ``num_epochs`` more epochs; without a number, finish what the loaded checkpoint had planned.
@@ -168,11 +149,17 @@ class Trainer:
 
         Raises:
             CheckpointError: there is none.
+            CheckpointMismatch: the data changed since.
         """
         path = latest_checkpoint(self.checkpoint_dir)
         if path is None:
             raise CheckpointError(f"nothing to resume: {self.checkpoint_dir} holds no checkpoint that can be read")
         self.load_checkpoint(path)
+        if read_checkpoint(path)["data_fingerprint"] != self.dataset.fingerprint:
+            raise CheckpointMismatch(
+                f"{path} was trained on other data than this: resume with the same, or train on from its weights with "
+                "Trainer.load_checkpoint at an epoch's end"
+            )
         self.console.print(f"Resuming from {_display(path)}")
         self.progress.planned_epochs = num_epochs or self.progress.planned_epochs
         if self.progress.epoch >= self.progress.planned_epochs:
@@ -374,13 +361,15 @@ class Trainer:
         self.progress = Progress(**{name: state[name] for name in asdict(Progress())})
 
     def _set_learning_rate(self) -> None:
-        """Give the optimizer the rate of the coming step, under the plan as it is now."""
-        self.scheduler.base_lrs = [self.options.learning_rate] * len(self.optimizer.param_groups)
-        fraction = self._learning_rate_fraction(self.progress.step)
+        """Give the optimizer the rate of the coming step (and the weight decay), under plan and options as they are now."""
+        progress, options = self.progress, self.options
+        # Not progress.step: with other batches than now, the epochs behind may have taken more steps, or fewer.
+        done = progress.epoch * self.steps_per_epoch + -(-progress.batches_in_epoch // options.accumulation_steps)
+        self.scheduler.base_lrs = [options.learning_rate] * len(self.optimizer.param_groups)
         for group in self.optimizer.param_groups:
-            group["lr"] = group["initial_lr"] = self.options.learning_rate
-            group["lr"] *= fraction
-        self.scheduler.last_epoch = self.progress.step
+            group["initial_lr"], group["lr"] = options.learning_rate, options.learning_rate * self._learning_rate_fraction(done)
+        self.optimizer.param_groups[0]["weight_decay"] = options.weight_decay
+        self.scheduler.last_epoch = done
         self.scheduler._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
 

@@ -1,0 +1,24 @@
+"""How far a run is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Progress:
+    """How far a run is: with the weights and the optimizer, all that has to be saved."""
+
+    epoch: int = 0
+    """Whole epochs done."""
+    step: int = 0
+    """Optimizer steps done."""
+    batches_in_epoch: int = 0
+    """Batches of the current epoch done."""
+    planned_epochs: int = 0
+    """Where the learning rate ends."""
+    epoch_loss_sum: float = 0.0
+    epoch_loss_count: int = 0
+    train_losses: list[float] = field(default_factory=list)
+    val_losses: list[float] = field(default_factory=list)
+    best_val_loss: float = float("inf")

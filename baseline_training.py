@@ -14,15 +14,13 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-import torch
-from pydantic import BaseModel, Field
-
-from src import (
+from src import (  # first: it says what to install where something is missing
     DataPreprocessor,
     MathDataset,
     MathDatasetLoader,
     MathTokenizer,
     MathTransformerDecoder,
+    Splits,
     Trainer,
     TrainingOptions,
     check_memory,
@@ -32,9 +30,15 @@ from src import (
     get_base_config,
     get_large_config,
     get_small_config,
+    move_earlier_run,
     run_command,
+    sample_problems,
     split_dataset,
+    without,
 )
+
+import torch  # isort: skip
+from pydantic import BaseModel, Field  # isort: skip
 
 RULE = "=" * 70
 
@@ -46,7 +50,8 @@ class Options(BaseModel):
     """Size of the model: about 22M, 1B or 7B parameters."""
     data: Literal["sample", "math"] = "sample"
     """Three sample problems, or the MATH data set (from OLYMPIAD_DATA, or else from the Hugging Face Hub)."""
-    epochs: int = Field(default=10, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
+    """10 if absent; with --resume, as many as were planned."""
     learning_rate: float = Field(default=1e-3, gt=0)
     batch_size: int = Field(default=1, ge=1)
     accumulation_steps: int = Field(default=1, ge=1)
@@ -64,38 +69,44 @@ class Options(BaseModel):
     """Of the initial weights, the split, and the order of the data."""
     checkpoint_dir: Path = Path("checkpoints/baseline")
     resume: bool = False
-    """Go on from the newest checkpoint there."""
+    """Go on from the newest checkpoint there. Without this, an earlier run's folder is moved aside."""
     tensorboard: bool = False
     """Write runs/baseline for `tensorboard --logdir=runs/baseline`."""
     wandb: bool = False
     """Log to Weights & Biases (offline without a login)."""
 
 
-def main(options: Options) -> None:
-    num_epochs = options.epochs
-    learning_rate = options.learning_rate
-    batch_size = options.batch_size
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-
-    print(f"{RULE}\nBASELINE TRAINING - End-to-End Pipeline Verification\n{RULE}\n")
+def load_problems(options: Options) -> Splits:
+    """Load, clean and split the problems."""
     print("1. Creating sample dataset..." if options.data == "sample" else "1. Loading the MATH dataset...")
-    loader = MathDatasetLoader()
+    loader, preprocessor = MathDatasetLoader(), DataPreprocessor()
     if options.data == "sample":
         problems = create_sample_problems()
         print(f"   Created {len(problems)} sample problems")
     else:
-        problems = loader.load_math_dataset(split="train", limit=options.limit)
+        problems = sample_problems(loader.load_math_dataset(split="train"), options.limit)
         print(f"   Loaded {len(problems):,} training problems of MATH")
-    preprocessor = DataPreprocessor()
     preprocessed = preprocessor.preprocess(problems)
     print(f"   Preprocessed: {len(preprocessed.problems):,} problems ready")
     for reason, count in preprocessed.counts.items():
         print(f"   Rejected: {count} ({reason})")
     split = split_dataset(preprocessed.problems, seed=options.seed)
-    if options.data == "math":  # all of the training set trains; MATH's own test set validates
-        test = preprocessor.preprocess(loader.load_math_dataset(split="test", limit=options.limit)).problems
-        split = split._replace(train=preprocessed.problems, validation=test[:500], test=test[500:])
+    if options.data == "math":  # all of the training set trains; 500 problems of MATH's own test set validate
+        test = sample_problems(loader.load_math_dataset(split="test"), min(options.limit or 500, 500))
+        held_out = preprocessor.preprocess(test).problems
+        split = Splits(train=without(preprocessed.problems, held_out), validation=held_out, test=[])
     print(f"   Split: {len(split.train):,} train, {len(split.validation):,} val, {len(split.test):,} test\n")
+    return split
+
+
+def main(options: Options) -> None:
+    num_epochs = options.epochs or 10
+    learning_rate = options.learning_rate
+    batch_size = options.batch_size
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+
+    print(f"{RULE}\nBASELINE TRAINING - End-to-End Pipeline Verification\n{RULE}\n")
+    split = load_problems(options)
 
     print("2. Creating PyTorch datasets...")
     config = {"small": get_small_config, "base": get_base_config, "large": get_large_config}[options.config]()
@@ -122,6 +133,8 @@ def main(options: Options) -> None:
     print(f"   Model: {model.num_parameters:,} parameters (~{model.num_parameters * 4 / 2**20:.1f}MB)")
     print(f"   Config: {config.num_hidden_layers} layers, {config.hidden_size} hidden size\n")
 
+    if not options.resume:
+        move_earlier_run(options.checkpoint_dir)
     print("4. Setting up training...")
     sinks = create_sinks(options.tensorboard, options.wandb, "baseline", training.model_dump())
     trainer = Trainer(model, train_loader, val_loader, training, options.checkpoint_dir, device, sinks)
@@ -131,10 +144,15 @@ def main(options: Options) -> None:
 
     print("5. Training model...")
     if options.resume:
-        trainer.resume(num_epochs)
+        trainer.resume(options.epochs)
     else:
         trainer.train(num_epochs=num_epochs)
 
+    print_summary(trainer, options)
+
+
+def print_summary(trainer: Trainer, options: Options) -> None:
+    """What came out, and where it lies."""
     print(f"\n{RULE}\nBASELINE TRAINING COMPLETE ✓\n{RULE}\n\nTraining Summary:")
     print(f"  Total epochs: {trainer.progress.epoch}\n  Total steps: {trainer.progress.step:,}")
     print(f"  Best val loss: {trainer.best_val_loss:.4f}\n  Final train loss: {trainer.train_losses[-1]:.4f}")

@@ -177,13 +177,28 @@ def test_train_and_resume(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["train", str(recipe)]) == 0
     folder = tmp_path / "runs" / "tiny"
     assert {path.name for path in folder.iterdir()} == {"best_model.pt", "checkpoint_epoch_2.pt", "metrics.jsonl", "run.toml"}
-    assert "train: 3 problems" in capsys.readouterr().out
+    assert "train: 2 problems" in capsys.readouterr().out
     assert main(["train", str(folder / "run.toml"), "--output-dir", str(tmp_path / "again")]) == 0
     assert losses(tmp_path / "again") == losses(folder)
-    assert len(losses(folder)) == 6
+    assert len(losses(folder)) == 4
     assert main(["train", str(recipe), "--resume", "--num-epochs", "3"]) == 0
-    assert len(losses(folder)) == 9
+    assert len(losses(folder)) == 6
     assert load_run(folder / "run.toml").num_epochs == 3
+
+
+def test_a_second_run_spares_the_first(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Guards against a forgotten --resume that wipes the metrics and the best model of a finished run."""
+    assert main(["train", str(recipe)]) == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "runs" / "tiny").iterdir()}
+    assert main(["train", str(recipe)]) == 1
+    assert "holds a run already" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "runs" / "tiny").iterdir()} == before
+
+
+def test_a_vocabulary_that_the_tokenizer_does_not_have(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Guards against a setting that is silently replaced."""
+    assert main(["train", str(recipe), "--model.vocab-size", "77"]) == 1
+    assert "model.vocab_size is 77, but the tokenizer has 863" in capsys.readouterr().err
 
 
 def test_settings_on_the_command_line(recipe: Path, tmp_path: Path) -> None:
@@ -341,7 +356,7 @@ def test_baseline_help(baseline: ModuleType, capsys: pytest.CaptureFixture[str])
         assert f"--{name.replace('_', '-')}" in printed
 
 
-@pytest.mark.parametrize(("flag", "near"), [("--epocs", "--epochs INT"), ("--learning-rat", "--learning-rate FLOAT")])
+@pytest.mark.parametrize(("flag", "near"), [("--epocs", "--epochs"), ("--learning-rat", "--learning-rate FLOAT")])
 def test_baseline_with_an_unknown_flag(baseline: ModuleType, capsys: pytest.CaptureFixture[str], flag: str, near: str) -> None:
     """Guards against a misspelled flag that trains with the default instead."""
     message = tyro_error(capsys, lambda: run_command(baseline.main, baseline.Options, [flag, "3"]))

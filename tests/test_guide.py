@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SHIPPED = ("baseline_training.py", "requirements-training.txt", "pyproject.toml", "src", "configs")
 
 
 def run(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -33,13 +32,10 @@ def python(folder: Path, code: str, **environment: str) -> str:
 @pytest.fixture(scope="module")
 def clean_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("guide") / "AI-Mathematical-Olympiad"
-    folder.mkdir()
-    for name in SHIPPED:
-        source = REPOSITORY / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, folder / name)
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, tracked.split("\0")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / name, folder / name)
     return folder
 
 
@@ -212,7 +208,9 @@ def test_flags_tensorboard_and_wandb(clean_copy: Path, tmp_path: Path) -> None:
         WANDB_MODE="offline",
     )
     assert done.returncode == 0, done.stderr
-    assert list((clean_copy / "runs/baseline").glob("events.out.tfevents.*"))
+    shown = run(clean_copy, str(Path(sys.executable).parent / "tensorboard"), "--logdir=runs/baseline", "--inspect")
+    assert "Loss/train" in shown.stdout, shown.stderr
+    assert "Loss/val" in shown.stdout
     assert list((clean_copy / "wandb").glob("offline-run-*"))
 
 
@@ -282,3 +280,24 @@ def test_baseline_on_math(clean_copy: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "Loaded 32 training problems of MATH" in done.stdout
     assert (tmp_path / "best_model.pt").exists()
+
+
+def test_the_guides_folders(clean_copy: Path) -> None:
+    """Guards against `src/model`, `src/tokenizer`, `src/data` of the guide's file tree leading nowhere."""
+    python(clean_copy, "from src.model import MathTransformerDecoder; import src.tokenizer, src.data; src.data.MathProblem")
+
+
+def test_a_second_baseline_run_keeps_the_first(baseline: tuple[Path, str], tmp_path: Path) -> None:
+    """Guards against a run that overwrites the one before, and then resumes from it."""
+    folder = tmp_path / "run"
+    shutil.copytree(baseline[0] / "checkpoints/baseline", folder)
+    done = run(baseline[0], sys.executable, "baseline_training.py", "--epochs", "1", "--checkpoint-dir", str(folder))
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in folder.glob("*.pt")} == {"best_model.pt", "checkpoint_epoch_1.pt"}
+    assert (tmp_path / "run-previous/checkpoint_epoch_10.pt").exists()
+
+
+def test_without_the_requirements(clean_copy: Path) -> None:
+    """Guards against a bare traceback where only PyTorch was installed, as the guide offers."""
+    done = run(clean_copy, sys.executable, "-c", "import sys; sys.modules['tokenizers'] = None; import baseline_training")
+    assert "pip install -r requirements-training.txt" in done.stderr.splitlines()[-1]

@@ -13,9 +13,12 @@ if TYPE_CHECKING:
         MathDatasetLoader,
         MathProblem,
         ReasoningStep,
+        Splits,
         create_dataloader,
         create_sample_problems,
+        sample_problems,
         split_dataset,
+        without,
     )
     from olympiad.model import (
         MathTransformerConfig,
@@ -25,12 +28,16 @@ if TYPE_CHECKING:
         get_small_config,
     )
     from olympiad.tokenizer import MathTokenizer, render, render_prompt
-    from olympiad.training import Trainer, TrainingOptions, check_memory, create_sinks
+    from olympiad.training import Trainer, TrainingOptions, check_memory, create_sinks, move_earlier_run
 
 __version__ = "0.1.0"
 
 # name -> the module that it comes from; imported when first asked for, so that `import olympiad` is quick.
 _HOME = {
+    "move_earlier_run": "training",
+    "without": "data",
+    "sample_problems": "data",
+    "Splits": "data",
     "DataPreprocessor": "data",
     "MathDataset": "data",
     "MathDatasetLoader": "data",
@@ -63,6 +70,7 @@ __all__ = [
     "MathTransformerConfig",
     "MathTransformerDecoder",
     "ReasoningStep",
+    "Splits",
     "Trainer",
     "TrainingOptions",
     "check_memory",
@@ -72,10 +80,13 @@ __all__ = [
     "get_base_config",
     "get_large_config",
     "get_small_config",
+    "move_earlier_run",
     "render",
     "render_prompt",
     "run_command",
+    "sample_problems",
     "split_dataset",
+    "without",
 ]
 
 

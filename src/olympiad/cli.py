@@ -141,11 +141,15 @@ def _generate(
     """
     import torch
 
+    from olympiad.data.preprocessing import normalize_text
     from olympiad.tokenizer import render_prompt
     from olympiad.training.recipe import load_model
 
+    statement = normalize_text(problem)  # as in training
+    if not statement:
+        raise UserError("the problem is empty: write its text after the checkpoint")
     model, tokenizer = load_model(checkpoint)
-    prompt = render_prompt(tokenizer, problem)
+    prompt = render_prompt(tokenizer, statement)
     room = model.config.context_limit - len(prompt)
     if room < 1:
         raise UserError(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from olympiad.data import MathProblem, Splits, create_sample_problems, split_dataset
+from olympiad.data import MathProblem, Splits, create_sample_problems, sample_problems, split_dataset, without
 
 
 def problems_of(*texts: str) -> list[MathProblem]:
@@ -120,3 +120,22 @@ def test_bad_shares_are_refused(validation: float, test: float, message: str) ->
     """A percentage (10 for 0.1) or shares of more than the whole, taken without a word."""
     with pytest.raises(ValueError, match=message):
         split_dataset(numbered(10), validation, test)
+
+
+def test_a_sample_stands_for_the_whole() -> None:
+    """Guards against "the first 500 rows" of a file sorted by subject, which validates on Algebra alone."""
+    problems = [
+        MathProblem(id=str(i), problem=f"Problem {i}?", subject="Algebra" if i < 500 else "Geometry") for i in range(1000)
+    ]
+    sample = sample_problems(problems, 200)
+    assert len(sample) == 200
+    assert 70 <= sum(problem.subject == "Algebra" for problem in sample) <= 130
+    assert sample == sorted(sample, key=lambda problem: int(problem.id))
+    assert sample_problems(problems[::-1], 200) == sample[::-1]
+    assert sample_problems(problems, None) == sample_problems(problems, 5000) == problems
+
+
+def test_what_is_held_out_is_not_trained_on() -> None:
+    """Guards against a validation problem in the training set under other spacing."""
+    train = [MathProblem("a", "What is  1?"), MathProblem("b", "What is 2?")]
+    assert without(train, [MathProblem("c", "what is 1? ")]) == train[1:]

@@ -46,7 +46,7 @@ def test_frame_and_mask_of_each_role(
     pieces += [(TOKENIZER.special_ids[opening[0]], opening[1])] if opening else []
     pieces += [(id, text) for id in inner]
     pieces += [(TOKENIZER.special_ids[closing[0]], closing[1])] if closing else []
-    pieces += [(TOKENIZER.end_id, 1)]
+    pieces += [(TOKENIZER.end_id, text)]
     document = render(TOKENIZER, [Segment(role, "x = 12")])
     assert list(zip(document.ids, document.loss_mask, strict=True)) == pieces
 
@@ -121,7 +121,7 @@ def test_each_text_is_encoded_by_itself(segments: list[Segment]) -> None:
 def test_only_the_frame_of_nothing() -> None:
     """A document without segments that fails."""
     assert render(TOKENIZER, []).ids == [TOKENIZER.begin_id, TOKENIZER.end_id]
-    assert render(TOKENIZER, []).loss_mask == [0, 1]
+    assert render(TOKENIZER, []).loss_mask == [0, 0]
 
 
 def test_rendered_documents_are_their_own() -> None:
@@ -138,3 +138,9 @@ def test_unknown_role() -> None:
     """A misspelt role rendered as plain text, with a loss on it."""
     with pytest.raises(KeyError, match="proof"):
         render(TOKENIZER, [Segment("proof", "x")])  # type: ignore[arg-type]
+
+
+def test_a_bare_problem_does_not_teach_to_stop() -> None:
+    """Guards against problems without solutions, whose only target would be the end of the document."""
+    assert not any(render(MathTokenizer(), [Segment("problem", "What is 2 + 2?")]).loss_mask)
+    assert render(MathTokenizer(), [Segment("text", "a")]).loss_mask[-1] == 1

@@ -14,7 +14,7 @@ import torch
 from olympiad.model import MathTransformerConfig, MathTransformerDecoder
 from olympiad.tokenizer import MathTokenizer
 from olympiad.training import CheckpointError, CheckpointMismatch
-from olympiad.training.checkpoint import latest_checkpoint, read_checkpoint, write_checkpoint
+from olympiad.training.checkpoint import REQUIRED_KEYS, latest_checkpoint, read_checkpoint, write_checkpoint
 from olympiad.training.recipe import load_model
 
 
@@ -209,17 +209,17 @@ def test_read_only_folder(trained: Any) -> None:
         trained.checkpoint_dir.chmod(0o700)
 
 
-def test_latest_is_the_newest_not_the_longest(tiny: Any, trained: Any) -> None:
-    """Guards against resuming an earlier, longer run that was made in the same folder."""
-    for path in trained.checkpoint_dir.glob("*.pt"):
-        os.utime(path, ns=(0, 1_000_000_000))
+def test_latest_is_of_the_latest_run_and_survives_copying(tiny: Any, trained: Any, tmp_path: Path) -> None:
+    """Guards against resuming an earlier, longer run in the same folder, or, after a copy, whatever was copied last."""
+    names = sorted(path.name for path in trained.checkpoint_dir.glob("*.pt"))
+    steps = {name: read_checkpoint(trained.checkpoint_dir / name)["step"] for name in names}
+    for date, name in enumerate(sorted(names, key=lambda name: -steps[name])):  # the longest gets the oldest date
+        os.utime(trained.checkpoint_dir / name, ns=(0, date * 10**9))
+    assert steps[latest_checkpoint(trained.checkpoint_dir).name] == max(steps.values())
     fresh = tiny.trainer(trained.checkpoint_dir)
-    fresh.progress.planned_epochs = 1
     fresh.progress.step = 2
     fresh.save_checkpoint("latest.pt")
-    assert latest_checkpoint(trained.checkpoint_dir).name == "latest.pt"
-    os.utime(trained.checkpoint_dir / "latest.pt", ns=(0, 1_000_000_000))
-    assert latest_checkpoint(trained.checkpoint_dir).name != "latest.pt", "of equally new ones, that with more steps"
+    assert latest_checkpoint(trained.checkpoint_dir).name == "latest.pt", "fewer steps, but of a later run"
 
 
 def test_written_where_there_is_a_gpu(tiny: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -258,8 +258,8 @@ def test_nothing_to_resume(tiny: Any, tmp_path: Path) -> None:
 
 def test_finding_the_latest_reads_no_weights(tmp_path: Path) -> None:
     """Guards against reading gigabytes of every checkpoint only to learn its step."""
-    keys = ("model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "config", "epoch")
-    write_checkpoint(tmp_path / "large.pt", {**{key: {} for key in keys}, "step": 3, "weights": torch.zeros(16, 2**20)})
+    state = {key: {} for key in REQUIRED_KEYS} | {"run_started": 1.0, "step": 3, "epoch": 1}
+    write_checkpoint(tmp_path / "large.pt", {**state, "weights": torch.zeros(16, 2**20)})
     counters = Path("/proc/self/io")
     if not counters.exists():
         pytest.skip("this system does not tell how much a process has read")

@@ -188,3 +188,26 @@ def test_padding_does_not_matter(tiny: Any) -> None:
         total, gradient = total_and_gradient(pairs)
         torch.testing.assert_close(total, expected, rtol=1e-6, atol=1e-4)
         assert (gradient - expected_gradient).norm() < 1e-5 * expected_gradient.norm()
+
+
+def test_a_second_backward_pass_is_refused() -> None:
+    """Guards against gradients that are silently missing: those of the first pass were scaled in place."""
+    hidden, weight = torch.randn(1, 3, 4, requires_grad=True), torch.randn(8, 4, requires_grad=True)
+    total, _ = next_token_loss(hidden, weight, torch.tensor([[1, 2, 3]]))
+    total.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="compute the loss again"):
+        total.backward()
+
+
+def test_the_scale_is_not_rounded_in_16_bit() -> None:
+    """Guards against 1 / count rounded to bfloat16, which scales the body's gradient by another factor than the head's."""
+    torch.manual_seed(0)
+    weight, targets = torch.randn(64, 8, dtype=torch.bfloat16), torch.randint(64, (1, 3))
+    grads = []
+    for count in (1.0, 3.0):
+        hidden = torch.full((1, 3, 8), 0.5, dtype=torch.bfloat16, requires_grad=True)
+        total, _ = next_token_loss(hidden, weight, targets)
+        (total / count).backward()
+        grads.append(hidden.grad.float())
+    expected = (grads[0] / 3).bfloat16().float()
+    assert torch.equal(grads[1], expected)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 
 from olympiad.config import ConfigError
 from olympiad.training import CheckpointError, CheckpointMismatch, NonFiniteLoss, TrainingError, TrainingInterrupted
+from olympiad.training.interruption import FORWARDED_WITHIN
 
 # 7 problems in batches of 2 make 4 batches: with two to a step, epochs of 2 steps, else of 4.
 SETTINGS = {"validate_every_steps": 3, "save_every_steps": 2, "save_every_epochs": 2}
@@ -238,6 +240,18 @@ def test_resuming_on_other_data_is_refused(tiny: Any, tmp_path: Path) -> None:
         tiny.trainer(tmp_path, start=1).resume(num_epochs=2)
 
 
+def test_a_signal_that_is_forwarded_twice_still_saves(tiny: Any, step_hook: Any, tmp_path: Path) -> None:
+    """Guards against `timeout` and launchers, which send one Ctrl-C on as two, ending a run without its checkpoint."""
+
+    def twice() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(TrainingInterrupted):
+        tiny.trainer(tmp_path, sinks=[step_hook(2, twice)]).train(num_epochs=1)
+    assert (tmp_path / "latest.pt").exists()
+
+
 def test_the_second_signal_stops_at_once(tiny: Any, step_hook: Any, tmp_path: Path) -> None:
     """Guards against a Ctrl-C that has to wait for a step of minutes, or for a save to a hanging disk."""
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
@@ -245,6 +259,7 @@ def test_the_second_signal_stops_at_once(tiny: Any, step_hook: Any, tmp_path: Pa
 
     def twice() -> None:
         os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(FORWARDED_WITHIN + 0.1)
         os.kill(os.getpid(), signal.SIGINT)
         beyond.append("the second one was ignored")
 

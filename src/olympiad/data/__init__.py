@@ -7,7 +7,7 @@ from .rows import DataError
 from .samples import create_sample_problems
 from .schema import MathProblem, ReasoningStep
 from .sources import MathDatasetLoader
-from .splitting import Splits, split_dataset
+from .splitting import Splits, sample_problems, split_dataset, without
 
 __all__ = [
     "IGNORED",
@@ -27,6 +27,8 @@ __all__ = [
     "epoch_order",
     "last_boxed",
     "problem_segments",
+    "sample_problems",
     "solution_answer",
     "split_dataset",
+    "without",
 ]

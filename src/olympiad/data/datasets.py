@@ -89,7 +89,7 @@ class MathDataset(Dataset[Rendered]):
     def batch(self, rows: Sequence[int]) -> Batch:
         """The batch of these rows, padded to the longest of them."""
         documents = [self._documents[row] for row in rows]
-        shape = (len(rows), max(len(ids) for ids, _ in documents) - 1)
+        shape = (len(rows), max((len(ids) for ids, _ in documents), default=2) - 1)  # a rank may get no rows
         input_ids = np.full(shape, self.tokenizer.pad_id, np.int64)
         targets = np.full(shape, IGNORED, np.int64)
         for i, (ids, mask) in enumerate(documents):

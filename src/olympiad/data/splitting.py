@@ -45,3 +45,20 @@ def split_dataset(problems: Sequence[MathProblem], validation: float = 0.1, test
     for problem in problems:
         parts[split_of[problem.key]].append(problem)
     return Splits(*parts)
+
+
+def sample_problems(problems: Sequence[MathProblem], limit: int | None) -> list[MathProblem]:
+    """``limit`` of the problems, picked by the hash of their text and in their own order; all where there is no limit.
+
+    Files are sorted by subject or difficulty more often than not: their first rows stand for nothing.
+    """
+    if limit is None or limit >= len(problems):
+        return list(problems)
+    ranked = sorted(range(len(problems)), key=lambda row: (problems[row].key, row))
+    return [problems[row] for row in sorted(ranked[:limit])]
+
+
+def without(problems: Sequence[MathProblem], held_out: Sequence[MathProblem]) -> list[MathProblem]:
+    """The problems whose text is not among those held out for validation and test."""
+    keys = {problem.key for problem in held_out}
+    return [problem for problem in problems if problem.key not in keys]

@@ -95,7 +95,14 @@ class Attention(nn.Module):
         value_BKSH = self.v_proj(x_BTD).unflatten(-1, heads).transpose(1, 2)
         if cache is not None:
             key_BKSH, value_BKSH = cache.append(self.layer, key_BKSH, value_BKSH)
+        grouped = self.grouped
+        if grouped and query_BNTH.is_cuda and (pattern.mask_BNTS is not None or query_BNTH.dtype == torch.float32):
+            # On CUDA only Flash attention groups, and it takes neither masks nor float32: repeat keys and values, or
+            # PyTorch falls back to the kernel that makes all T x S scores.
+            repeats = query_BNTH.shape[1] // key_BKSH.shape[1]
+            key_BKSH, value_BKSH = key_BKSH.repeat_interleave(repeats, 1), value_BKSH.repeat_interleave(repeats, 1)
+            grouped = False
         out_BNTH = F.scaled_dot_product_attention(
-            query_BNTH, key_BKSH, value_BKSH, attn_mask=pattern.mask_BNTS, is_causal=pattern.causal, enable_gqa=self.grouped
+            query_BNTH, key_BKSH, value_BKSH, attn_mask=pattern.mask_BNTS, is_causal=pattern.causal, enable_gqa=grouped
         )
         return self.o_proj(out_BNTH.transpose(1, 2).flatten(2))

@@ -126,6 +126,10 @@ class MathTransformerConfig(BaseModel):
             yield from self._scaling_problems(self.rope_scaling)
 
     def _scaling_problems(self, scaling: RotaryScaling) -> Iterator[str]:
+        for name in ("attention_factor", "beta_fast", "beta_slow", "low_freq_factor", "high_freq_factor"):
+            value = getattr(scaling, name)
+            if value is not None and not 0 < value < float("inf"):
+                yield f"rope_scaling.{name} is {value}, expected a positive number"
         if not 1 <= scaling.factor < float("inf"):
             yield f"rope_scaling.factor is {scaling.factor}, expected at least 1"
         trained = scaling.original_max_sequence_length

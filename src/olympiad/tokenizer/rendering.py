@@ -66,9 +66,11 @@ def render(tokenizer: MathTokenizer, segments: Iterable[Segment]) -> Rendered:
     >>> MathTokenizer().decode(document.ids), document.loss_mask
     ('<|begin|><|problem|>2+2?<|answer|>4<|end|>', [0, 0, 0, 0, 0, 0, 1, 1, 1])
     """
+    segments = list(segments)
     document = _open(tokenizer, segments)
     document.ids.append(tokenizer.end_id)
-    document.loss_mask.append(1)
+    # After a bare problem there is nothing to learn, least of all to stop there.
+    document.loss_mask.append(int(bool(segments) and _FRAMES[segments[-1].role].learn_text))
     return document
 
 

@@ -15,8 +15,8 @@ PYTHON_END = "<|/python|>"
 OUTPUT = "<|output|>"
 OUTPUT_END = "<|/output|>"
 
-#: In order of their ids, 0 onwards; what is reserved keeps a later token from moving all others.
-SPECIAL_TOKENS = (
+#: What the renderer uses.
+NEEDED_TOKENS = (
     PAD,
     BEGIN,
     END,
@@ -29,5 +29,7 @@ SPECIAL_TOKENS = (
     PYTHON_END,
     OUTPUT,
     OUTPUT_END,
-    *(f"<|reserved_{i}|>" for i in range(4)),
 )
+
+#: In order of their ids, 0 onwards; what is reserved keeps a later token from moving all others.
+SPECIAL_TOKENS = (*NEEDED_TOKENS, *(f"<|reserved_{i}|>" for i in range(4)))

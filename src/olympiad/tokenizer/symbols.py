@@ -73,7 +73,8 @@ _commands = {command: group for group, commands in _LATEX.items() for command in
 
 #: symbol -> its name, all groups in one
 MATH_SYMBOLS: dict[str, str] = {symbol: name for symbol, (_, name) in _read(_UNICODE).items()} | {
-    command: command.strip("\\") for command in _commands
+    command: command
+    for command in _commands  # a command is its own name
 }
 #: symbol -> its group
 group_of: dict[str, str] = {symbol: group for symbol, (group, _) in _read(_UNICODE).items()} | _commands

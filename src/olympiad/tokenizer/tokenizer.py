@@ -14,7 +14,7 @@ from tokenizers import Regex, Tokenizer, pre_tokenizers
 
 from olympiad.errors import UserError
 
-from .special import BEGIN, END, PAD, SPECIAL_TOKENS
+from .special import BEGIN, END, NEEDED_TOKENS, PAD, SPECIAL_TOKENS
 from .symbols import MATH_SYMBOLS
 
 SHIPPED_TOKENIZER = Path(__file__).with_name("tokenizer.json")
@@ -77,7 +77,7 @@ class MathTokenizer:
             self._tokenizer = Tokenizer.from_str(text)
         except Exception as error:  # the library raises a bare Exception, whatever is wrong with the file
             raise TokenizerError(f"{origin} is not a tokenizer.json that the tokenizers library can read: {error}") from error
-        missing = [token for token in SPECIAL_TOKENS[:12] if self._tokenizer.token_to_id(token) is None]
+        missing = [token for token in NEEDED_TOKENS if self._tokenizer.token_to_id(token) is None]
         if missing:
             raise TokenizerError(
                 f"{origin} lacks the special tokens {', '.join(missing)}: train one with `olympiad tokenizer train`"
@@ -195,9 +195,12 @@ class MathTokenizer:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write ``tokenizer.json`` and the ``tokenizer_config.json`` with which Transformers' ``AutoTokenizer`` loads it."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "tokenizer.json").write_text(self.json, encoding="utf-8")
-        (folder / "tokenizer_config.json").write_text(json.dumps(TRANSFORMERS_CONFIG, indent=2) + "\n", encoding="utf-8")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "tokenizer.json").write_text(self.json, encoding="utf-8")
+            (folder / "tokenizer_config.json").write_text(json.dumps(TRANSFORMERS_CONFIG, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise TokenizerError(f"can't write a tokenizer into the folder {folder}: {error.strerror}") from error
 
     def __reduce__(self) -> tuple[object, ...]:
         return MathTokenizer.from_json, (self.json,)

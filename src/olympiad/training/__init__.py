@@ -2,6 +2,7 @@
 
 from olympiad.config import TrainingOptions
 
+from .checkpoint import move_earlier_run
 from .errors import (
     CheckpointError,
     CheckpointMismatch,
@@ -25,4 +26,5 @@ __all__ = [
     "TrainingOptions",
     "check_memory",
     "create_sinks",
+    "move_earlier_run",
 ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,14 @@ from torch.utils._pytree import tree_map_only
 from olympiad.model import MathTransformerConfig
 
 from .errors import CheckpointError, CheckpointMismatch
+from .progress import Progress
 
-#: What every checkpoint holds, beside the model's and the optimizer's state.
-REQUIRED_KEYS = ("model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "config", "epoch", "step")
+#: What every checkpoint holds.
+REQUIRED_KEYS = (
+    *("model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "scaler_state_dict"),
+    *("config", "options", "seed", "batch_size", "data_fingerprint", "tokenizer"),
+    *(field.name for field in fields(Progress)),
+)
 
 # Fields of the config that may differ between the run that wrote a checkpoint and the one that reads it.
 _FREE_FIELDS = {"gradient_checkpointing", "initializer_range"}
@@ -70,6 +77,8 @@ def read_checkpoint(path: Path, device: str | torch.device = "cpu") -> dict[str,
     missing = [key for key in REQUIRED_KEYS if not isinstance(state, dict) or key not in state]
     if missing:
         raise CheckpointError(f"{path} is no checkpoint of a training run: it lacks {', '.join(missing)}")
+    if not isinstance(state["config"], dict):
+        raise CheckpointError(f"{path} is no checkpoint of a training run: its config is a {type(state['config']).__name__}")
     return state
 
 
@@ -93,14 +102,32 @@ def check_architecture(path: Path, saved: dict[str, Any], expected: MathTransfor
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest readable checkpoint, of equally new ones that with the most steps.
+    """The readable checkpoint of the latest run in the folder with the most steps behind it.
 
-    Not simply the one with the most steps: that may be from an earlier, longer run in the same folder.
+    By what the files say, not by their dates: those change when a folder is copied.
     """
     found = []
     for path in folder.glob("*.pt"):
         try:
-            found.append((path.stat().st_mtime_ns, read_checkpoint(path, "meta")["step"], path))
+            state = read_checkpoint(path, "meta")
         except CheckpointError:
             continue
-    return max(found)[2] if found else None
+        found.append((state["run_started"], state["step"], state["epoch"], path))
+    return max(found)[-1] if found else None
+
+
+def move_earlier_run(folder: Path) -> None:
+    """Make room for a new run: what an earlier one left in ``folder`` goes to ``folder``-previous, and says so.
+
+    Raises:
+        CheckpointError: it can't be moved.
+    """
+    if not any(folder.glob("*.pt")):
+        return
+    previous = folder.with_name(f"{folder.name}-previous")
+    try:
+        shutil.rmtree(previous, ignore_errors=True)
+        folder.rename(previous)
+    except OSError as error:
+        raise CheckpointError(f"can't move the earlier run in {folder} aside ({error.strerror}): use another folder") from error
+    print(f"   The earlier run in {folder} is now in {previous}")

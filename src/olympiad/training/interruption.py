@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
+
+#: Seconds in which a second signal is taken for the first one, sent again by a wrapper (``timeout`` and launchers do).
+FORWARDED_WITHIN = 0.5
 
 
 class StopSignals:
@@ -22,8 +26,12 @@ class StopSignals:
         return self
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        self._restore()
+        now = time.monotonic()
+        if not self.received:
+            self.received, self._since = number, now
+        elif now - self._since > FORWARDED_WITHIN:
+            self._restore()
+            signal.raise_signal(number)
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import psutil
 import torch
 
@@ -49,7 +52,16 @@ def available_memory(device: torch.device) -> int:
     """Bytes that can still be had on the device."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available
+    return min(psutil.virtual_memory().available, _container_memory())
+
+
+def _container_memory() -> int:
+    """What a container's limit (cgroup v2) leaves; without one, more than any machine has."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        return int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+    except (OSError, ValueError):  # no such file, or "max": no limit
+        return sys.maxsize
 
 
 def held_memory(device: torch.device) -> int:

@@ -42,8 +42,12 @@ class JsonlSink:
         if not self.path.exists():
             return
         aside = self.path.with_suffix(".partial")
-        aside.write_text("".join(_json_line(row) for row in read_metrics(self.path) if row["step"] <= step), encoding="utf-8")
-        os.replace(aside, self.path)
+        kept = "".join(_json_line(row) for row in read_metrics(self.path) if row["step"] <= step)
+        try:
+            aside.write_text(kept, encoding="utf-8")
+            os.replace(aside, self.path)
+        except OSError as error:
+            raise TrainingError(f"can't write the metrics {self.path}: {error.strerror}") from error
 
     def close(self) -> None:
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 
@@ -9,6 +10,8 @@ from dataclasses import dataclass, field
 class Progress:
     """How far a run is: with the weights and the optimizer, all that has to be saved."""
 
+    run_started: float = field(default_factory=time.time)
+    """When the run began, in seconds since 1970: tells its checkpoints from an earlier run's."""
     epoch: int = 0
     """Whole epochs done."""
     step: int = 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import torch
 
-from olympiad.config import DataOptions, RunConfig, to_toml
+from olympiad.config import ConfigError, RunConfig, to_toml
 from olympiad.data import (
     DataPreprocessor,
     MathDataset,
@@ -15,12 +16,16 @@ from olympiad.data import (
     MathProblem,
     create_dataloader,
     create_sample_problems,
+    sample_problems,
+    split_dataset,
+    without,
 )
 from olympiad.model import MathTransformerConfig, MathTransformerDecoder
 from olympiad.tokenizer import MathTokenizer
 
 from .checkpoint import read_checkpoint
 from .console import RunConsole
+from .errors import CheckpointError
 from .memory import check_memory
 from .metrics import create_sinks
 from .trainer import Trainer
@@ -30,17 +35,20 @@ def run_recipe(run: RunConfig, resume: bool = False) -> Trainer:
     """Train as ``run`` says; its resolved form is written to ``run.toml`` in its folder.
 
     Raises:
-        UserError: (its subclasses) for data, memory, checkpoints or a loss that can't be used.
+        UserError: (its subclasses) for data, memory, checkpoints or a loss that can't be used, and for a folder that
+            holds another run.
     """
+    earlier = sorted(run.folder.glob("*.pt"))
+    if earlier and not resume:
+        raise ConfigError(
+            f"{run.folder} holds a run already ({earlier[0].name}): go on with it by --resume, or choose another --name"
+        )
     console = RunConsole()
     tokenizer = MathTokenizer(run.data.tokenizer)
-    run.model.vocab_size = tokenizer.vocab_size
-    length = run.data.max_length or run.model.max_sequence_length
-    train_set, validation_set = (_dataset(run.data, split, tokenizer, length, console) for split in ("train", "validation"))
+    _fit_vocabulary(run.model, tokenizer)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    train_set, validation_set = load_datasets(run, tokenizer, console)
     check_memory(run.model, run.data.batch_size, train_set.longest, device, run.training.precision)
-    run.folder.mkdir(parents=True, exist_ok=True)
-    (run.folder / "run.toml").write_text(to_toml(run), encoding="utf-8")
     trainer = Trainer(
         MathTransformerDecoder(run.model, seed=run.seed),
         create_dataloader(train_set, run.data.batch_size, seed=run.seed, num_workers=run.data.num_workers),
@@ -52,42 +60,74 @@ def run_recipe(run: RunConfig, resume: bool = False) -> Trainer:
         console,
     )
     if resume:
-        trainer.resume(run.num_epochs)
-    else:
-        trainer.train(run.num_epochs)
+        trainer.load_newest()
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        (run.folder / "run.toml").write_text(to_toml(run), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"can't write into the run's folder {run.folder}: {error.strerror}") from error
+    trainer.train_until(run.num_epochs)
     return trainer
 
 
-def _dataset(options: DataOptions, split: str, tokenizer: MathTokenizer, length: int, console: RunConsole) -> MathDataset:
+def _fit_vocabulary(model: MathTransformerConfig, tokenizer: MathTokenizer) -> None:
+    """Give the model the tokenizer's vocabulary, unless another one was asked for."""
+    default = MathTransformerConfig.model_fields["vocab_size"].default
+    if model.vocab_size not in (default, tokenizer.vocab_size):
+        raise ConfigError(f"model.vocab_size is {model.vocab_size}, but the tokenizer has {tokenizer.vocab_size} entries")
+    model.vocab_size, model.pad_token_id = tokenizer.vocab_size, tokenizer.pad_id
+
+
+def load_datasets(run: RunConfig, tokenizer: MathTokenizer, console: RunConsole) -> tuple[MathDataset, MathDataset]:
+    """The training and the validation set of a run; what is in validation is not in training.
+
+    Raises:
+        DataError: a set can't be read, or nothing is left of it.
+    """
+    options = run.data
     loader = MathDatasetLoader(options.folder, options.on_error)
-    names = options.train if split == "train" else options.validation
-    limit = options.train_limit if split == "train" else options.validation_limit
-    problems = [problem for name in names for problem in _load(loader, name, split, limit)]
-    cleaned = DataPreprocessor().preprocess(problems)
-    dataset = MathDataset(cleaned.problems, tokenizer, length, options.overlong)
-    console.print(f"{split}: {len(dataset):,} problems, {dataset.num_tokens:,} tokens")
-    for reason, count in [*cleaned.counts.items(), (f"longer than {length} tokens: {options.overlong}", dataset.num_overlong)]:
-        if count:
-            console.print(f"  {count:,} {reason}")
-    return dataset
+    length = options.max_length or run.model.max_sequence_length
+
+    def dataset(split: str, problems: list[MathProblem], rejected: Counter[str]) -> MathDataset:
+        rendered = MathDataset(problems, tokenizer, length, options.overlong)
+        console.print(f"{split}: {len(rendered):,} problems, {rendered.num_tokens:,} tokens")
+        rejected[f"longer than {length} tokens: {options.overlong}"] = rendered.num_overlong
+        for reason, count in rejected.items():
+            if count:
+                console.print(f"  {count:,} {reason}")
+        return rendered
+
+    validation = DataPreprocessor().preprocess(
+        [p for name in options.validation for p in sample_problems(_load(loader, name, "test"), options.validation_limit)]
+    )
+    training = DataPreprocessor().preprocess(
+        [p for name in options.train for p in sample_problems(_load(loader, name, "train"), options.train_limit)]
+    )
+    kept = without(training.problems, validation.problems)
+    overlap = Counter({"also in validation": len(training.problems) - len(kept)})
+    return dataset("train", kept, training.counts + overlap), dataset("validation", validation.problems, validation.counts)
 
 
-def _load(loader: MathDatasetLoader, name: str, split: str, limit: int | None) -> list[MathProblem]:
+def _load(loader: MathDatasetLoader, name: str, split: str) -> list[MathProblem]:
     if name == "sample":
-        return create_sample_problems()
-    part = "train" if split == "train" else "test"
+        parts = split_dataset(create_sample_problems())
+        return parts.train if split == "train" else parts.validation
     if name == "gsm8k":
-        return loader.load_gsm8k(part, limit)
-    return loader.load_aops(part, limit) if name == "aops" else loader.load_math_dataset(part, limit=limit)
+        return loader.load_gsm8k(split)
+    return loader.load_aops(split) if name == "aops" else loader.load_math_dataset(split)
 
 
 def load_model(path: str | os.PathLike[str]) -> tuple[MathTransformerDecoder, MathTokenizer]:
-    """The model and the tokenizer that a checkpoint holds, ready to generate.
+    """The model and the tokenizer that a checkpoint holds, ready to generate, on CUDA where there is one.
 
     Raises:
-        CheckpointError: see :func:`olympiad.training.checkpoint.read_checkpoint`.
+        CheckpointError: see :func:`olympiad.training.checkpoint.read_checkpoint`; or its weights do not fit its config.
     """
     state = read_checkpoint(Path(path))
-    model = MathTransformerDecoder(MathTransformerConfig(**state["config"]))
-    model.load_state_dict(state["model_state_dict"])
-    return model.eval(), MathTokenizer.from_json(state["tokenizer"])
+    try:
+        model = MathTransformerDecoder(MathTransformerConfig(**state["config"]))
+        model.load_state_dict(state["model_state_dict"])
+    except (RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{path} does not hold the weights that its config describes: {error}") from error
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return model.eval().to(device), MathTokenizer.from_json(state["tokenizer"])

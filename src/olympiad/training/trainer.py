@@ -38,6 +38,9 @@ from .progress import Progress
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
+#: With torch.compile, so many steps at the start compile rather than train: their speed is no speed.
+COMPILING_STEPS = 3
+
 
 class Trainer:
     """Trains a model on one device.
@@ -126,6 +129,7 @@ class Trainer:
         elif progress.planned_epochs == 0:
             raise ValueError("num_epochs is missing: train(num_epochs=10), or load a checkpoint first to go on with its plan")
         self._set_learning_rate()
+        self._steps_here = 0
         for sink in self.sinks:
             sink.rewind(progress.step)
         started = time.monotonic()
@@ -144,28 +148,36 @@ class Trainer:
         self.console.print(f"\nTraining complete! Total time: {(time.monotonic() - started) / 60:.1f} minutes")
         self.console.print(f"Best validation loss: {self.best_val_loss:.4f}" if self.val_losses else "No validation set")
 
-    def resume(self, num_epochs: int | None = None) -> None:
-        """Go on from the newest checkpoint in ``checkpoint_dir``, up to ``num_epochs`` in all (or as it had planned).
+    def load_newest(self) -> None:
+        """Load the newest checkpoint in ``checkpoint_dir``.
 
         Raises:
             CheckpointError: there is none.
-            CheckpointMismatch: the data changed since.
+            CheckpointMismatch: it is of another model, or of other data.
         """
         path = latest_checkpoint(self.checkpoint_dir)
         if path is None:
             raise CheckpointError(f"nothing to resume: {self.checkpoint_dir} holds no checkpoint that can be read")
-        self.load_checkpoint(path)
-        if read_checkpoint(path)["data_fingerprint"] != self.dataset.fingerprint:
-            raise CheckpointMismatch(
-                f"{path} was trained on other data than this: resume with the same, or train on from its weights with "
-                "Trainer.load_checkpoint at an epoch's end"
-            )
+        self._load(path, same_data=True)
         self.console.print(f"Resuming from {_display(path)}")
-        self.progress.planned_epochs = num_epochs or self.progress.planned_epochs
-        if self.progress.epoch >= self.progress.planned_epochs:
-            self.console.print(f"All {self.progress.planned_epochs} epochs are done; ask for more to train on.")
+
+    def train_until(self, num_epochs: int | None = None) -> None:
+        """Train up to ``num_epochs`` in all, or as far as was planned; do nothing where that is done already."""
+        progress = self.progress
+        if num_epochs and progress.planned_epochs not in (0, num_epochs):
+            self.console.print(
+                f"The plan was {progress.planned_epochs} epochs, now it is {num_epochs}: the learning rate follows"
+            )
+        progress.planned_epochs = num_epochs or progress.planned_epochs
+        if progress.step and progress.epoch >= progress.planned_epochs:
+            self.console.print(f"All {progress.planned_epochs} epochs are done; ask for more to train on.")
         else:
             self.train()
+
+    def resume(self, num_epochs: int | None = None) -> None:
+        """Go on from the newest checkpoint in ``checkpoint_dir``, up to ``num_epochs`` in all (or as it had planned)."""
+        self.load_newest()
+        self.train_until(num_epochs)
 
     def _memory_question(self) -> tuple[MathTransformerConfig, int, int, torch.device, str]:
         return (self.model.config, self.order.batch_size, self.dataset.longest, self.device, self.options.precision)
@@ -206,15 +218,17 @@ class Trainer:
         rate = float(self.scheduler.get_last_lr()[0])
         loss, norm, count = self._step(batches)
         seconds = time.monotonic() - started
+        self._steps_here += 1
         num_tokens = sum(int((batch["input_ids"] != self.model.config.pad_token_id).sum()) for batch in batches)
         speed = num_tokens / seconds
         progress.step += 1
         progress.batches_in_epoch += len(batches)
         progress.epoch_loss_sum += loss * count
         progress.epoch_loss_count += count
-        self._log(
-            loss=loss, gradient_norm=norm, learning_rate=rate, tokens=num_tokens, tokens_per_second=speed, seconds=seconds
-        )
+        row = {"loss": loss, "gradient_norm": norm, "learning_rate": rate, "tokens": num_tokens, "seconds": seconds}
+        if not self.options.compile or self._steps_here > COMPILING_STEPS:
+            row["tokens_per_second"] = speed
+        self._log(**row)
         self.console.step(progress.step, loss, rate, speed)
         if progress.step % self.options.log_every_steps == 0:
             mean = progress.epoch_loss_sum / progress.epoch_loss_count
@@ -227,11 +241,12 @@ class Trainer:
         count = sum(int((batch["targets"] != IGNORED).sum()) for batch in batches)
         if count == 0:
             raise TrainingError(f"step {self.progress.step + 1} has no token to learn from ({self._names(batches)})")
-        total = 0.0
+        sums = []
         for batch in batches:
             loss_sum, _ = self._loss(batch)
             self.scaler.scale(loss_sum / count).backward()
-            total += loss_sum.item()
+            sums.append(loss_sum.detach())
+        total = float(sum(sums))  # the device is asked once a step
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.max_gradient_norm).item()
         # float16 overflows now and then: the scaler then skips the step and turns its scale down.
@@ -343,21 +358,32 @@ class Trainer:
             CheckpointMismatch: it is of another architecture, vocabulary, or (within an epoch) of other data.
         """
         inside = self.checkpoint_dir / name
-        path = inside if inside.exists() or not Path(name).exists() else Path(name)
+        self._load(inside if inside.exists() or not Path(name).exists() else Path(name), same_data=False)
+
+    def _load(self, path: Path, same_data: bool) -> None:
+        """Check everything first, then change anything."""
         state = read_checkpoint(path)
         check_architecture(path, state["config"], self.model.config)
-        same = {"data": state["data_fingerprint"] == self.dataset.fingerprint, "seed": state["seed"] == self.order.seed}
-        same["batch_size"] = state["batch_size"] == self.order.batch_size
-        if state["batches_in_epoch"] and not all(same.values()):
-            changed = ", ".join(name for name, equal in same.items() if not equal)
+        now = {"data": self.dataset.fingerprint, "seed": self.order.seed, "batch_size": self.order.batch_size}
+        saved = {"data": state["data_fingerprint"], "seed": state["seed"], "batch_size": state["batch_size"]}
+        changed = ", ".join(name for name in now if now[name] != saved[name])
+        if state["batches_in_epoch"] and changed:
             raise CheckpointMismatch(
                 f"{path} was written within an epoch, and since then the {changed} changed: the rest of that epoch can't "
                 "be known. Resume with the same, or start from a checkpoint_epoch_*.pt"
             )
-        self.model.load_state_dict(state["model_state_dict"])
-        self.optimizer.load_state_dict(state["optimizer_state_dict"])
-        self.scheduler.load_state_dict(state["scheduler_state_dict"])
-        self.scaler.load_state_dict(state["scaler_state_dict"])
+        if same_data and now["data"] != saved["data"]:
+            raise CheckpointMismatch(
+                f"{path} was trained on other data than this: resume with the same, or train on from its weights with "
+                "Trainer.load_checkpoint at an epoch's end"
+            )
+        try:
+            self.model.load_state_dict(state["model_state_dict"])
+            self.optimizer.load_state_dict(state["optimizer_state_dict"])
+            self.scheduler.load_state_dict(state["scheduler_state_dict"])
+            self.scaler.load_state_dict(state["scaler_state_dict"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{path} does not fit this model and optimizer: {error}") from error
         self.progress = Progress(**{name: state[name] for name in asdict(Progress())})
 
     def _set_learning_rate(self) -> None:

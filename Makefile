@@ -28,6 +28,7 @@ bench: .venv/.bench
 # The pinned torch comes first, so that nothing below asks for another one.
 .venv/.training: requirements-training.txt | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-training.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
 
 .venv/.test: .venv/.training pyproject.toml

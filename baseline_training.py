@@ -1,7 +1,7 @@
 """Baseline training: a small transformer learns mathematics, end to end, in under two minutes on two cores.
 
     python baseline_training.py                           three sample problems, 22M parameters, 10 epochs
-    python baseline_training.py --data math --epochs 3    the MATH training set
+    python baseline_training.py --data math --epochs 1 --batch-size 8    the MATH training set
     python baseline_training.py --resume                  go on after Ctrl-C
     python baseline_training.py --help                    everything that can be changed
 
@@ -157,8 +157,8 @@ def print_summary(trainer: Trainer, options: Options) -> None:
     print(f"  Total epochs: {trainer.progress.epoch}\n  Total steps: {trainer.progress.step:,}")
     print(f"  Best val loss: {trainer.best_val_loss:.4f}\n  Final train loss: {trainer.train_losses[-1]:.4f}")
     print(f"  Final val loss: {trainer.val_losses[-1]:.4f}\n\nCheckpoints saved to: {options.checkpoint_dir}")
-    print("\nNext steps:\n  python baseline_training.py --data math --epochs 3    train on MATH")
-    print("  olympiad train configs/math-small.toml                the same, as a recipe")
+    print("\nNext steps (after `source .venv/bin/activate` and `pip install -e .`):")
+    print("  olympiad train configs/math-small.toml                train on MATH, one epoch")
     print(f"  olympiad generate {options.checkpoint_dir}/best_model.pt 'What is 2 + 3?'")
 
 

@@ -389,3 +389,21 @@ def test_baseline_started_as_a_script(tmp_path: Path) -> None:
     assert done.returncode == 1, f"{done.stderr} after {time.monotonic() - started:.0f} s"
     assert done.stderr == "error: none of 2 problems is left to train on: 2 are longer than 9 tokens\n"
     assert os.listdir(tmp_path) == []
+
+
+def test_data_decontaminate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Guards against hits that name the wrong rows, and rows of another set's layout that are passed over."""
+    copied = "A train leaves the station at noon and travels sixty miles in every hour until it stops at midnight."
+    rows = [{"problem": "What is the sum of one and two?"}, {"problem": copied.upper()}]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rows = [{"question": "How many edges has a cube?"}, {"Body": copied, "Question": ""}]
+    (tmp_path / "test.jsonl").write_text("\n" + "".join(json.dumps(row) + "\n" for row in rows))
+    command = ["data", "decontaminate", "--train", str(tmp_path / "train.jsonl"), "--evaluate", str(tmp_path / "test.jsonl")]
+    assert main([*command, "--out", str(tmp_path / "hits.json")]) == 0
+    (hit,) = json.loads((tmp_path / "hits.json").read_text())
+    assert Path(hit.pop("train_file")).name == "train.jsonl"
+    assert Path(hit.pop("evaluate_file")).name == "test.jsonl"
+    assert hit == {"train_row": 1, "evaluate_row": 1, "rule": "exact", "score": 1.0}
+    capsys.readouterr()
+    (tmp_path / "test.jsonl").write_text('{"solution": "x"}\n')
+    assert_one_line_error(capsys, main([*command, "--out", str(tmp_path / "hits.json")]), "line 1", "no statement")

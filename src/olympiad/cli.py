@@ -3,7 +3,11 @@
 # Annotations are not postponed here: tyro has to see the types of a class that is made inside a function.
 
 import difflib
+import io
+import json
+import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -38,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: olympiad VERB ... (olympiad VERB --help tells more)\n")
         for verb, run in VERBS.items():
-            print(f"  {verb:<18}{(run.__doc__ or '').splitlines()[0]}")
+            print(f"  {verb:<20}{(run.__doc__ or '').splitlines()[0]}")
         return 0
     near = difflib.get_close_matches(words, VERBS, n=1, cutoff=0.4) or difflib.get_close_matches(arguments[0], VERBS, n=1)
     return _fail(
@@ -47,8 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _guarded(command: Callable[[], None]) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no "✓" shows "?", and the run goes on
+            stream.reconfigure(errors="replace")
     try:
         command()
+    except BrokenPipeError:  # whoever read the output has gone: olympiad ... | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except UserError as error:
         return _fail(str(error))
     except ValidationError as error:
@@ -166,8 +176,35 @@ def _generate(
     print(tokenizer.decode(ids[0, len(prompt) :].tolist()))
 
 
+def data_decontaminate(arguments: list[str]) -> None:
+    """Find training problems that are evaluation problems: --train FILE... --evaluate FILE... --out hits.json"""
+    tyro.cli(_data_decontaminate, args=arguments, prog="olympiad data decontaminate")
+
+
+def _data_decontaminate(train: tuple[Path, ...], evaluate: tuple[Path, ...], out: Path) -> None:
+    """Find training problems that are evaluation problems: the same words, or a quarter of the runs of 13 words.
+
+    Args:
+        train: JSONL or Parquet files to train on.
+        evaluate: files to report scores on.
+        out: a JSON list of {train_file, train_row, evaluate_file, evaluate_row, rule, score}, rows counted from 0.
+    """
+    from olympiad.data.decontamination import find_contamination
+
+    hits = find_contamination(train, evaluate)
+    try:
+        out.write_text(json.dumps(hits, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"can't write {out}: {error.strerror}") from error
+    pairs = Counter((hit["train_file"], hit["evaluate_file"], hit["rule"]) for hit in hits)
+    for (train_file, evaluate_file, rule), count in sorted(pairs.items()):
+        print(f"{count:6,}  {rule:<9} {train_file} -> {evaluate_file}")
+    print(f"{len(hits):6,}  pairs, {len({(hit['train_file'], hit['train_row']) for hit in hits}):,} training rows, in {out}")
+
+
 VERBS: dict[str, Callable[[list[str]], None]] = {
     "train": train,
     "tokenizer train": tokenizer_train,
     "generate": generate,
+    "data decontaminate": data_decontaminate,
 }

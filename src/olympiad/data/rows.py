@@ -71,7 +71,7 @@ def _parquet_rows(file: Path) -> Iterator[tuple[int, Row | RowError]]:
         import pyarrow as arrow
         import pyarrow.parquet as parquet
     except ModuleNotFoundError as error:
-        raise DataError(f"reading {file} needs pyarrow: pip install 'olympiad[hub]'") from error
+        raise DataError(f"reading {file} needs pyarrow: pip install huggingface_hub pyarrow") from error
     number = 0
     try:
         for batch in parquet.ParquetFile(file).iter_batches(batch_size=1_000):

@@ -223,7 +223,9 @@ def fetch_from_hub(repository: str, file: str) -> Path:
         from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
         from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError
     except ModuleNotFoundError as error:
-        raise DataError("loading from the Hugging Face Hub needs huggingface_hub: pip install 'olympiad[hub]'") from error
+        raise DataError(
+            "loading from the Hugging Face Hub needs huggingface_hub: pip install huggingface_hub pyarrow"
+        ) from error
     try:
         try:
             return Path(hf_hub_download(repository, file, repo_type="dataset", local_files_only=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -101,16 +102,18 @@ def check_architecture(path: Path, saved: dict[str, Any], expected: MathTransfor
         )
 
 
-def latest_checkpoint(folder: Path) -> Path | None:
+def latest_checkpoint(folder: Path, on_damaged: Callable[[CheckpointError], None] = lambda error: None) -> Path | None:
     """The readable checkpoint of the latest run in the folder with the most steps behind it.
 
-    By what the files say, not by their dates: those change when a folder is copied.
+    By what the files say, not by their dates: those change when a folder is copied. ``on_damaged`` hears of each file
+    that can't be read.
     """
     found = []
     for path in folder.glob("*.pt"):
         try:
             state = read_checkpoint(path, "meta")
-        except CheckpointError:
+        except CheckpointError as error:
+            on_damaged(error)
             continue
         found.append((state["run_started"], state["step"], state["epoch"], path))
     return max(found)[-1] if found else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -29,6 +30,7 @@ class StopSignals:
         now = time.monotonic()
         if not self.received:
             self.received, self._since = number, now
+            os.write(2, b"\nStopping when this step is done and saved; once more to stop at once.\n")  # safe in a handler
         elif now - self._since > FORWARDED_WITHIN:
             self._restore()
             signal.raise_signal(number)

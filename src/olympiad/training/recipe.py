@@ -118,12 +118,14 @@ def _load(loader: MathDatasetLoader, name: str, split: str) -> list[MathProblem]
 
 
 def load_model(path: str | os.PathLike[str]) -> tuple[MathTransformerDecoder, MathTokenizer]:
-    """The model and the tokenizer that a checkpoint holds, ready to generate, on CUDA where there is one.
+    """The model and the tokenizer of a checkpoint (or a run's folder), ready to generate, on CUDA where there is one.
 
     Raises:
         CheckpointError: see :func:`olympiad.training.checkpoint.read_checkpoint`; or its weights do not fit its config.
     """
-    state = read_checkpoint(Path(path))
+    path = Path(path)
+    path = path / "best_model.pt" if path.is_dir() else path
+    state = read_checkpoint(path)
     try:
         model = MathTransformerDecoder(MathTransformerConfig(**state["config"]))
         model.load_state_dict(state["model_state_dict"])

@@ -155,7 +155,7 @@ class Trainer:
             CheckpointError: there is none.
             CheckpointMismatch: it is of another model, or of other data.
         """
-        path = latest_checkpoint(self.checkpoint_dir)
+        path = latest_checkpoint(self.checkpoint_dir, lambda error: self.console.print(f"Passed over: {error}"))
         if path is None:
             raise CheckpointError(f"nothing to resume: {self.checkpoint_dir} holds no checkpoint that can be read")
         self._load(path, same_data=True)
@@ -322,7 +322,8 @@ class Trainer:
         raise TrainingInterrupted(message, exit_code=128 + number)
 
     def _log(self, **numbers: float) -> None:
-        row = {"step": self.progress.step, "epoch": self.progress.epoch, **numbers}
+        epochs = self.progress.step / self.steps_per_epoch
+        row = {"step": self.progress.step, "epoch": round(epochs, 4), **numbers}
         for sink in self.sinks:
             sink.log(row)
 
@@ -370,7 +371,7 @@ class Trainer:
         if state["batches_in_epoch"] and changed:
             raise CheckpointMismatch(
                 f"{path} was written within an epoch, and since then the {changed} changed: the rest of that epoch can't "
-                "be known. Resume with the same, or start from a checkpoint_epoch_*.pt"
+                "be known. Resume with the same, or start a new run"
             )
         if same_data and now["data"] != saved["data"]:
             raise CheckpointMismatch(

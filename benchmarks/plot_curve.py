@@ -33,7 +33,7 @@ def main(metrics: str, picture: str) -> None:
         markersize=4,
         label="validation (MATH test)",
     )
-    axes.set(xlabel="step", ylabel="loss on solutions (nats per token)", ylim=(1.5, 8))
+    axes.set(xlabel="step", ylabel="loss on solutions (nats per token)", ylim=(2, 10.6))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     figure.tight_layout()

@@ -157,7 +157,7 @@ def print_summary(trainer: Trainer, options: Options) -> None:
     print(f"  Total epochs: {trainer.progress.epoch}\n  Total steps: {trainer.progress.step:,}")
     print(f"  Best val loss: {trainer.best_val_loss:.4f}\n  Final train loss: {trainer.train_losses[-1]:.4f}")
     print(f"  Final val loss: {trainer.val_losses[-1]:.4f}\n\nCheckpoints saved to: {options.checkpoint_dir}")
-    print("\nNext steps (after `source .venv/bin/activate` and `pip install -e .`):")
+    print("\nNext steps:  (olympiad: `source .venv/bin/activate`, or first `pip install --no-deps -e .`)")
     print("  olympiad train configs/math-small.toml                train on MATH, one epoch")
     print(f"  olympiad generate {options.checkpoint_dir}/best_model.pt 'What is 2 + 3?'")
 

@@ -330,14 +330,14 @@ def test_parquet_that_is_not_there_or_not_text(tmp_path: Path) -> None:
 def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bare ModuleNotFoundError for who did not install the extra."""
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(DataError, match=r"needs pyarrow: pip install 'olympiad\[hub\]'"):
+    with pytest.raises(DataError, match=r"needs pyarrow: pip install huggingface_hub pyarrow"):
         list(read_rows(tmp_path / "rows.parquet"))
 
 
 def test_hub_without_huggingface_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bare ModuleNotFoundError for who did not install the extra."""
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(DataError, match=r"needs huggingface_hub: pip install 'olympiad\[hub\]'"):
+    with pytest.raises(DataError, match=r"needs huggingface_hub: pip install huggingface_hub pyarrow"):
         MathDatasetLoader().load_gsm8k()
 
 

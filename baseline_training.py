@@ -73,7 +73,7 @@ class Options(BaseModel):
     tensorboard: bool = False
     """Write runs/baseline for `tensorboard --logdir=runs/baseline`."""
     wandb: bool = False
-    """Log to Weights & Biases (offline without a login)."""
+    """Log to Weights & Biases (offline without WANDB_API_KEY)."""
 
 
 def load_problems(options: Options) -> Splits:

@@ -97,7 +97,7 @@ class TensorBoardSink:
 
 
 class WandbSink:
-    """A Weights & Biases run; without a login or a connection it is written to ``./wandb`` for ``wandb sync``."""
+    """A Weights & Biases run; without WANDB_API_KEY (or WANDB_MODE=online) it is written to ``./wandb`` for ``wandb sync``."""
 
     def __init__(self, project: str, name: str, config: dict[str, Any]) -> None:
         try:

@@ -23,12 +23,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from olympiad.config import ConfigError, TrainingOptions
-from olympiad.data import IGNORED, Batch, BatchOrder, MathDataset
+from olympiad.data import IGNORED, Batch
 from olympiad.model import MathTransformerConfig, MathTransformerDecoder
 
 from .checkpoint import check_architecture, latest_checkpoint, read_checkpoint, write_checkpoint
 from .console import RunConsole
 from .errors import CheckpointError, CheckpointMismatch, NonFiniteLoss, TrainingError, TrainingInterrupted
+from .inputs import display_path, loader_parts
 from .interruption import StopSignals
 from .loss import next_token_loss
 from .memory import is_out_of_memory, out_of_memory
@@ -38,8 +39,7 @@ from .progress import Progress
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-#: With torch.compile, so many steps at the start compile rather than train: their speed is no speed.
-COMPILING_STEPS = 3
+COMPILING_STEPS = 3  # with torch.compile the first steps compile rather than train: their speed is no speed
 
 
 class Trainer:
@@ -72,9 +72,9 @@ class Trainer:
         self.options = options or TrainingOptions()
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.train_loader, self.val_loader = train_loader, val_loader
-        self.dataset, self.order = _parts(train_loader, model.config.context_limit)
+        self.dataset, self.order = loader_parts(train_loader, model.config.context_limit)
         if val_loader is not None:
-            _parts(val_loader, model.config.context_limit)
+            loader_parts(val_loader, model.config.context_limit)
         self.checkpoint_dir = Path(checkpoint_dir)
         self.console = console or RunConsole()
         self.sinks = [JsonlSink(self.checkpoint_dir / "metrics.jsonl"), *sinks]
@@ -159,7 +159,7 @@ class Trainer:
         if path is None:
             raise CheckpointError(f"nothing to resume: {self.checkpoint_dir} holds no checkpoint that can be read")
         self._load(path, same_data=True)
-        self.console.print(f"Resuming from {_display(path)}")
+        self.console.print(f"Resuming from {display_path(path)}")
 
     def train_until(self, num_epochs: int | None = None) -> None:
         """Train up to ``num_epochs`` in all, or as far as was planned; do nothing where that is done already."""
@@ -348,7 +348,7 @@ class Trainer:
             "tokenizer": self.dataset.tokenizer.json,
         }
         write_checkpoint(path, state)
-        self.console.print(f"  Saved checkpoint to {_display(path)}")
+        self.console.print(f"  Saved checkpoint to {display_path(path)}")
         return path
 
     def load_checkpoint(self, name: str | os.PathLike[str] = "best_model.pt") -> None:
@@ -398,18 +398,3 @@ class Trainer:
         self.optimizer.param_groups[0]["weight_decay"] = options.weight_decay
         self.scheduler.last_epoch = done
         self.scheduler._last_lr = [group["lr"] for group in self.optimizer.param_groups]
-
-
-def _parts(loader: DataLoader[Any], context: int) -> tuple[MathDataset, BatchOrder]:
-    order, dataset = loader.batch_sampler, loader.dataset
-    if not isinstance(order, BatchOrder) or not isinstance(dataset, MathDataset):
-        raise TypeError("the loader has to come from olympiad.data.create_dataloader: its order can be resumed anywhere")
-    if dataset.longest - 1 > context:  # the last token is a target only
-        raise ConfigError(
-            f"a text has {dataset.longest} tokens, the model a context of {context}: use a smaller max_length for the data"
-        )
-    return dataset, order
-
-
-def _display(path: Path) -> str:
-    return str(path) if path.is_absolute() else f"./{path}"

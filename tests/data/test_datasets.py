@@ -20,11 +20,13 @@ from olympiad.data import (
     DataError,
     MathDataset,
     MathProblem,
+    TokenDataset,
     create_dataloader,
     create_sample_problems,
     problem_segments,
 )
-from olympiad.tokenizer import MathTokenizer, Segment, render
+from olympiad.data.documents import MemoryDocuments
+from olympiad.tokenizer import MathTokenizer, Rendered, Segment, render
 
 TOKENIZER = MathTokenizer()
 PROBLEMS = [
@@ -148,8 +150,8 @@ def test_overlong_problems_are_truncated_and_counted() -> None:
 @pytest.mark.parametrize(
     ("problems", "overlong", "message"),
     [
-        ([], "drop", "none of 0 problems is left"),
-        (PROBLEMS, "drop", f"none of {len(PROBLEMS)} problems is left to train on: {len(PROBLEMS)} are longer than 4 tokens"),
+        ([], "drop", "none of 0 documents is left"),
+        (PROBLEMS, "drop", f"none of {len(PROBLEMS)} documents is left to train on: {len(PROBLEMS)} are longer than 4 tokens"),
         (PROBLEMS, "truncate", f"{len(PROBLEMS)} are longer than 4 tokens"),
     ],
 )
@@ -181,13 +183,12 @@ def test_fingerprint_sees_the_mask_and_the_ends_of_documents() -> None:
     one, other = MathDataset(PROBLEMS[:2], TOKENIZER), MathDataset(PROBLEMS[:2], TOKENIZER)
     assert one.fingerprint == other.fingerprint
     other = MathDataset(PROBLEMS[:2], TOKENIZER)
-    other._documents[0][1][-1] = False
+    other.documents[0][1][-1] = False
     assert other.fingerprint != one.fingerprint
     fingerprints = set()
-    for lengths in [(1, 3), (2, 2), (4,)]:
-        other = MathDataset(PROBLEMS[:1], TOKENIZER)
-        other._documents[:] = [(np.zeros(length, np.int32), np.zeros(length, np.bool_)) for length in lengths]
-        fingerprints.add(other.fingerprint)
+    for lengths in [(2, 4), (3, 3), (6,)]:
+        documents = MemoryDocuments([Rendered([0] * length, [0] * length) for length in lengths], "ab")
+        fingerprints.add(TokenDataset(documents, TOKENIZER).fingerprint)
     assert len(fingerprints) == 3
 
 
@@ -231,3 +232,55 @@ def test_loader_checks_its_batch_size() -> None:
     """An endless loader."""
     with pytest.raises(ValueError, match="batch_size is 0"):
         create_dataloader(DATASET, 0)
+
+
+# ------------------------------------------------------------------------------------------------- packing, splitting
+
+
+def pieces_of(batch: Batch) -> list[tuple[list[int], list[int]]]:
+    """Inputs and targets of each document of a packed batch, positions checked."""
+    pieces = []
+    for ids, targets, documents, positions in zip(
+        batch["input_ids"], batch["targets"], batch["document_ids"], batch["position_ids"], strict=True
+    ):
+        for document in range(int(documents.max()) + 1):
+            place = documents == document
+            assert positions[place].tolist() == list(range(int(place.sum())))
+            pieces.append((ids[place].tolist(), targets[place].tolist()))
+        assert (targets[documents == -1] == IGNORED).all()
+    return pieces
+
+
+def test_packed_rows_hold_each_document_once() -> None:
+    """A document lost, doubled or cut by packing; positions that do not restart; a target across two documents."""
+    packed = MathDataset(PROBLEMS, TOKENIZER, max_length=300, packing=True)
+    assert 1 < len(packed) < len(PROBLEMS) / 2
+    found = [piece for batch in create_dataloader(packed, 2) for piece in pieces_of(batch)]
+    expected = []
+    for problem in PROBLEMS:
+        (ids,), (targets,) = reference_batch([problem])
+        expected.append((ids, targets))
+    assert sorted(found) == sorted(expected)
+    assert sorted(name for row in range(len(packed)) for name in packed.names(row)) == sorted(p.id for p in PROBLEMS)
+    assert packed.fingerprint != MathDataset(PROBLEMS, TOKENIZER, max_length=300).fingerprint
+
+
+@given(length=st.integers(2, 80), packing=st.booleans())
+def test_split_documents_predict_every_token_once(length: int, packing: bool) -> None:
+    """A token that is predicted twice, or never, where a long document is split."""
+    text = render(TOKENIZER, [Segment("text", "Let $x$ be real. " * 20)])
+    dataset = TokenDataset(MemoryDocuments([text], ["text"]), TOKENIZER, length, "split", packing)
+    assert dataset.num_overlong == 1
+    rows = range(len(dataset))
+    assert all(len(dataset[row]) <= length for row in rows) or packing
+    batch = dataset.batch(list(rows))
+    targets = [t for row in (pieces_of(batch) if packing else [((), row.tolist()) for row in batch["targets"]]) for t in row[1]]
+    assert sorted(t for t in targets if t != IGNORED) == sorted(text.ids[1:])
+
+
+def test_instances_are_what_a_mixture_says() -> None:
+    """A mixture that repeats a document where it should not, or loses the second epoch of a long one."""
+    documents = MemoryDocuments([Rendered([1] * n, [1] * n) for n in (3, 9, 4)], "abc")
+    dataset = TokenDataset(documents, TOKENIZER, 5, "split", instances=np.array([1, 0, 1]))
+    assert [dataset.names(row) for row in range(len(dataset))] == [["b"], ["b"], ["a"], ["b"], ["b"]]
+    assert dataset.num_overlong == 2

@@ -16,7 +16,17 @@ import pytest
 import torch
 
 from olympiad.config import ConfigError
-from olympiad.training import CheckpointError, CheckpointMismatch, NonFiniteLoss, TrainingError, TrainingInterrupted
+from olympiad.data import MathDataset, create_dataloader
+from olympiad.model import MathTransformerDecoder
+from olympiad.training import (
+    CheckpointError,
+    CheckpointMismatch,
+    NonFiniteLoss,
+    Trainer,
+    TrainingError,
+    TrainingInterrupted,
+    TrainingOptions,
+)
 from olympiad.training.interruption import FORWARDED_WITHIN
 
 # 7 problems in batches of 2 make 4 batches: with two to a step, epochs of 2 steps, else of 4.
@@ -320,7 +330,7 @@ def test_loss_that_is_not_finite(tiny: Any, step_hook: Any, monkeypatch: pytest.
     assert {path.name: path.read_bytes() for path in tmp_path.glob("*.pt")} == files
     order = trainer.order
     order.epoch, order.start = 1, 0
-    first = [trainer.dataset.problem_ids[row] for row in next(iter(order))]
+    first = [trainer.dataset.names(row)[0] for row in next(iter(order))]
     assert f"at step 5 (epoch 2; problems {', '.join(first)})" in str(caught.value)
     assert "Turn down learning_rate (now 0.01)" in str(caught.value)
 
@@ -477,3 +487,20 @@ def test_dynamics_of_the_guide(tiny: Any, tmp_path: Path, capsys: pytest.Capture
     assert f"\n  Train Loss: {trainer.train_losses[0]:.4f}\n  Val Loss:   {trainer.val_losses[0]:.4f}\n  Time: " in printed
     assert f"  Saved checkpoint to {tmp_path}/best_model.pt\n  New best model! (Val Loss: " in printed
     assert f"\nBest validation loss: {trainer.best_val_loss:.4f}\n" in printed
+
+
+def test_packing_changes_no_loss(tiny: Any, tmp_path: Path) -> None:
+    """Attention or positions that leak across packed documents, or a mean over rows instead of over targets."""
+    losses = []
+    for packing in (False, True):
+        data = MathDataset(tiny.problems(9), tiny.tokenizer, 128, packing=packing)
+        trainer = Trainer(
+            MathTransformerDecoder(tiny.config(), seed=0),
+            create_dataloader(data, len(data)),
+            options=TrainingOptions(learning_rate=1e-2),
+            checkpoint_dir=tmp_path / str(packing),
+        )
+        trainer.train(3)
+        losses.append(trainer.train_losses)
+    assert len(data) < 9
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)

@@ -1,6 +1,6 @@
 """Problems -> batches."""
 
-from .datasets import IGNORED, Batch, MathDataset, create_dataloader, problem_segments
+from .datasets import IGNORED, Batch, MathDataset, TokenDataset, create_dataloader, problem_segments
 from .order import BatchOrder, epoch_order
 from .preprocessing import DataPreprocessor, Preprocessed, Rejection, last_boxed, solution_answer
 from .rows import DataError
@@ -22,6 +22,7 @@ __all__ = [
     "ReasoningStep",
     "Rejection",
     "Splits",
+    "TokenDataset",
     "create_dataloader",
     "create_sample_problems",
     "epoch_order",

@@ -8,10 +8,10 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from olympiad.config import ConfigError
-from olympiad.data import BatchOrder, MathDataset
+from olympiad.data import BatchOrder, TokenDataset
 
 
-def loader_parts(loader: DataLoader[Any], context: int) -> tuple[MathDataset, BatchOrder]:
+def loader_parts(loader: DataLoader[Any], context: int) -> tuple[TokenDataset, BatchOrder]:
     """The data set and the order behind a loader.
 
     Raises:
@@ -19,7 +19,7 @@ def loader_parts(loader: DataLoader[Any], context: int) -> tuple[MathDataset, Ba
         ConfigError: a text does not fit into ``context`` positions.
     """
     order, dataset = loader.batch_sampler, loader.dataset
-    if not isinstance(order, BatchOrder) or not isinstance(dataset, MathDataset):
+    if not isinstance(order, BatchOrder) or not isinstance(dataset, TokenDataset):
         raise TypeError("the loader has to come from olympiad.data.create_dataloader: its order can be resumed anywhere")
     if dataset.longest - 1 > context:  # the last token is a target only
         raise ConfigError(

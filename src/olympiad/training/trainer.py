@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.utils.data import DataLoader
@@ -262,8 +262,13 @@ class Trainer:
     def _loss(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         dtype = _DTYPES[self.options.precision]
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32):
-            hidden_BTD = self.model.hidden_states(batch["input_ids"].to(self.device, non_blocking=True))
-            return next_token_loss(hidden_BTD, self.model.output_weight, batch["targets"].to(self.device, non_blocking=True))
+            on_device = {
+                name: tensor.to(self.device, non_blocking=True) for name, tensor in cast(dict[str, torch.Tensor], batch).items()
+            }
+            hidden_BTD = self.model.hidden_states(
+                on_device["input_ids"], on_device.get("document_ids"), on_device.get("position_ids")
+            )
+            return next_token_loss(hidden_BTD, self.model.output_weight, on_device["targets"])
 
     def _refuse(self, loss: float, norm: float, batches: list[Batch]) -> None:
         progress = self.progress
@@ -275,7 +280,7 @@ class Trainer:
         )
 
     def _names(self, batches: list[Batch]) -> str:
-        names = [self.dataset.problem_ids[row] for batch in batches for row in batch["rows"].tolist()]
+        names = [name for batch in batches for row in batch["rows"].tolist() for name in self.dataset.names(row)]
         return "problems " + ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
     @torch.no_grad()

@@ -177,7 +177,7 @@ def test_train_and_resume(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["train", str(recipe)]) == 0
     folder = tmp_path / "runs" / "tiny"
     assert {path.name for path in folder.iterdir()} == {"best_model.pt", "checkpoint_epoch_2.pt", "metrics.jsonl", "run.toml"}
-    assert "train: 2 problems" in capsys.readouterr().out
+    assert "train: 2 documents" in capsys.readouterr().out
     assert main(["train", str(folder / "run.toml"), "--output-dir", str(tmp_path / "again")]) == 0
     assert losses(tmp_path / "again") == losses(folder)
     assert len(losses(folder)) == 4
@@ -387,7 +387,7 @@ def test_baseline_started_as_a_script(tmp_path: Path) -> None:
     started = time.monotonic()
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1, f"{done.stderr} after {time.monotonic() - started:.0f} s"
-    assert done.stderr == "error: none of 2 problems is left to train on: 2 are longer than 9 tokens\n"
+    assert done.stderr == "error: none of 2 documents is left to train on: 2 are longer than 9 tokens\n"
     assert os.listdir(tmp_path) == []
 
 

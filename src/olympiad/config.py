@@ -6,11 +6,13 @@ import difflib
 import os
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from olympiad.data.mixture import MixtureOptions
+from olympiad.data.recipe import PrepareOptions
 from olympiad.errors import UserError
 from olympiad.model.config import PRESETS, MathTransformerConfig
 
@@ -19,6 +21,7 @@ class ConfigError(UserError, ValueError):
     """A run that can't be understood; the message lists everything that is wrong with it."""
 
 
+Model = TypeVar("Model", bound=BaseModel)
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
@@ -59,6 +62,14 @@ class DataOptions(BaseModel):
 
     train: list[Literal["sample", "math", "gsm8k", "aops"]] = ["math"]
     """Sets whose training split is trained on."""
+    prepared: Path | None = None
+    """A folder of ``olympiad data prepare`` to train on, instead of those sets."""
+    mixture: dict[str, MixtureOptions] = Field(default_factory=dict)
+    """Parts of the prepared sources; those of the folder's recipe if absent."""
+    allow_contaminated: bool = False
+    """Train on a folder that was prepared with evaluation problems kept, or compared with other sets than validate."""
+    packing: bool = False
+    """Fill each training row with several documents, attention and positions kept inside each."""
     validation: list[Literal["sample", "math", "gsm8k"]] = ["math"]
     """Sets whose test split validates."""
     train_limit: int | None = Field(default=None, ge=1)
@@ -73,7 +84,7 @@ class DataOptions(BaseModel):
     """A tokenizer.json; the shipped one if absent."""
     max_length: int | None = Field(default=None, ge=2)
     """Tokens of the longest sequence; the model's context if absent."""
-    overlong: Literal["drop", "truncate"] = "drop"
+    overlong: Literal["drop", "truncate", "split"] = "drop"
     """What to do with longer ones."""
     batch_size: int = Field(default=8, ge=1)
     """Sequences in one batch."""
@@ -108,13 +119,37 @@ def load_run(path: str | os.PathLike[str]) -> RunConfig:
     Raises:
         ConfigError: the file can't be read, or holds mistakes; all are listed.
     """
+    return parse_run(_read_toml(path), str(path))
+
+
+def load_recipe(path: str | os.PathLike[str]) -> PrepareOptions:
+    """Read what to prepare from a TOML file.
+
+    Raises:
+        ConfigError: the file can't be read, or holds mistakes; all are listed.
+    """
+    return parse_recipe(_read_toml(path), str(path))
+
+
+def parse_recipe(tree: dict[str, Any], origin: str) -> PrepareOptions:
+    """What to prepare, from plain values; ``origin`` is what the error message calls them."""
+    return _validated(PrepareOptions, tree, origin)
+
+
+def _read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
-        tree = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"can't read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
-    return parse_run(tree, str(path))
+
+
+def _validated(kind: type[Model], tree: dict[str, Any], origin: str) -> Model:
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(f"{origin} has mistakes:\n{describe(error, kind)}") from error
 
 
 def parse_run(tree: dict[str, Any], origin: str) -> RunConfig:
@@ -126,10 +161,7 @@ def parse_run(tree: dict[str, Any], origin: str) -> RunConfig:
             raise ConfigError(f"{origin}: model.preset is {preset!r}, expected one of {', '.join(PRESETS)}")
         rest = {name: value for name, value in model.items() if name != "preset"}
         tree = {**tree, "model": {**PRESETS[preset]().model_dump(), **rest}}
-    try:
-        return RunConfig.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(f"{origin} has mistakes:\n{describe(error, RunConfig)}") from error
+    return _validated(RunConfig, tree, origin)
 
 
 def describe(error: ValidationError, root: type[BaseModel]) -> str:
@@ -151,7 +183,9 @@ def describe(error: ValidationError, root: type[BaseModel]) -> str:
 def _fields(root: type[BaseModel], parents: list[int | str]) -> list[str]:
     """Names of the settings under the section that ``parents`` lead to."""
     for parent in parents:
-        annotation = root.model_fields[str(parent)].annotation if str(parent) in root.model_fields else None
+        if str(parent) not in root.model_fields:  # a name in a table of sections of one kind
+            continue
+        annotation = root.model_fields[str(parent)].annotation
         kinds = (annotation, *get_args(annotation))  # a section may be optional
         root = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), BaseModel)
     return [*root.model_fields, *(["preset"] if root is MathTransformerConfig else [])]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,3 +72,10 @@ def test_any_text(text: str) -> None:
     expected = [(0, "exact", 1.0)] if words(text) else []
     assert found(text, text) == expected
     assert len(shingles(words(text))) <= max(len(words(text)) - 12, 0)
+
+
+def test_drawings_that_are_left_open_take_no_time() -> None:
+    """Quadratic time on a hostile or damaged text."""
+    started = time.monotonic()
+    assert words("[asy] draw " * 100_000) == []
+    assert time.monotonic() - started < 5

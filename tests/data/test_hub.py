@@ -280,8 +280,20 @@ def test_nobody_listens(tmp_path: Path) -> None:
     assert answer["waited"] == 0
 
 
-def test_every_source_is_on_the_hub() -> None:
-    """A split that can be loaded from a folder and not from the Hub."""
+def test_every_source_can_be_had() -> None:
+    """A split that is neither on the Hub nor in the folder, or files on the Hub of no repository."""
     for source in SOURCES.values():
-        assert source.hub_files.keys() == source.local.keys()
-        assert all(source.hub_files.values())
+        for split in source.splits.values():
+            assert split.local
+            assert bool(split.hub_files) == bool(source.hub_repository)
+    local_only = {source.name for source in SOURCES.values() if not source.hub_repository}
+    assert local_only == {"aimo"} | {source.name for source in SOURCES.values() if source.kind == "text"}
+
+
+def test_any_set_by_its_name(hub: Hub, client: Client) -> None:
+    """A JSON list, or a set that has no loader of its own, that only the data folder can give."""
+    rows = [{"problem": "What is 1 + 1?", "answer": "2", "solution": ""}, {"problem": "And 1 + 2?", "answer": 3}]
+    path = "/datasets/agentica-org/DeepScaleR-Preview-Dataset/resolve/main/deepscaler.json"
+    hub.files[path] = json.dumps(rows).encode()
+    problems = client.load("load", source="deepscaler")["problems"]
+    assert [problem[1:4] for problem in problems] == [["What is 1 + 1?", "", "2"], ["And 1 + 2?", "", "3"]]

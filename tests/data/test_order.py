@@ -82,6 +82,29 @@ def test_start_gives_the_rest_of_the_epoch(num_rows: int, batch_size: int, start
     assert len(rest) == len(whole)  # the epoch's batches, which steps and schedules count
 
 
+@given(
+    st.integers(1, 60),
+    BATCH_SIZES,
+    st.integers(1, 4),
+    st.lists(st.tuples(st.integers(1, 5), WORLD_SIZES), max_size=6),
+)
+def test_any_stops_on_any_number_of_processes(
+    num_rows: int, batch_size: int, accumulation: int, stops: list[tuple[int, int]]
+) -> None:
+    """A row that is seen twice, or never, since a run was stopped and went on with more processes or fewer."""
+    uninterrupted = [set(batch) for batch in BatchOrder(num_rows, batch_size, seed=2, epoch=1)]
+    seen: list[set[int]] = []
+    rows: list[int] = []
+    for steps, world_size in [*stops, (10**6, 3)]:  # the last stretch runs to the end
+        start, end = len(seen), min(len(seen) + steps * accumulation, len(uninterrupted))
+        ranks = [list(BatchOrder(num_rows, batch_size, 2, True, rank, world_size, 1, start)) for rank in range(world_size)]
+        for batch in range(end - start):
+            rows += [row for rank in ranks for row in rank[batch]]
+            seen.append({row for rank in ranks for row in rank[batch]})
+    assert seen == uninterrupted
+    assert sorted(rows) == list(range(num_rows))
+
+
 def test_unshuffled_order_is_that_of_the_rows() -> None:
     """Validation in another order each time."""
     assert list(BatchOrder(5, 2, seed=1, shuffle=False, epoch=9)) == [[0, 1], [2, 3], [4]]

@@ -258,6 +258,7 @@ REJECTED = {
     "long_solution": replace(GOOD, solution="x" * 50_001),
     "no_answer": replace(GOOD, solution="It is four.", answer=" "),
     "unbalanced_braces": replace(GOOD, solution=r"It is $\boxed{4}$, \frac{1}{2."),
+    "unbalanced_delimiters": replace(GOOD, problem="What is $x plus two, if x is two?"),
 }
 
 
@@ -288,6 +289,15 @@ def test_copy_of_a_rejected_problem_is_no_duplicate() -> None:
     """A good copy of a problem that is thrown away because a faulty one came first."""
     result = DataPreprocessor().preprocess([replace(GOOD, solution=""), GOOD])
     assert result.problems == [GOOD]
+
+
+@pytest.mark.parametrize(
+    "problem", ["Сколько будет два плюс два?", "Prove that it is 4.", "In the figure below, find x: (A) 3 (B) 4 (C) 5"]
+)
+def test_what_is_no_fault_of_the_text_is_kept(problem: str) -> None:
+    """The stricter checks of preparing data applied to whoever preprocesses a few problems of his own."""
+    kept = replace(GOOD, problem=problem, answer="5")
+    assert DataPreprocessor().preprocess([kept]).problems == [kept]
 
 
 def test_limits_are_settings() -> None:

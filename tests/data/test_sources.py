@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,15 @@ from typing import Any
 import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
+from rich.console import Console
 
-from olympiad.data import DataError, MathDatasetLoader, MathProblem
+from olympiad.data import DataError, MathDatasetLoader, MathProblem, TextDocument, custom_source, problem_segments
+from olympiad.data.listing import source_table
+from olympiad.data.loading import local_files, source_files
 from olympiad.data.rows import RowError, read_rows
 from olympiad.data.sources import SOURCES
 from olympiad.data.texts import file_texts
+from olympiad.tokenizer import Segment
 
 MATH_ROW = {"problem": r"What is $1+1$?", "level": "Level 1", "type": "Algebra", "solution": r"It is $\boxed{2}$."}
 GSM8K_ROW = {"question": "What is 500 plus 500?", "answer": "500 + 500 = <<500+500=1000>>1,000.\n#### 1,000"}
@@ -171,7 +177,7 @@ def load(loader: MathDatasetLoader, name: str, split: str = "train") -> list[Mat
     return {"math": loader.load_math_dataset, "gsm8k": loader.load_gsm8k, "aops": loader.load_aops}[name](split)
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", ["math", "gsm8k", "aops"])
 def test_missing_folder_and_missing_files(tmp_path: Path, name: str) -> None:
     """A traceback, an empty list, or a message that does not say where the files belong."""
     with pytest.raises(DataError, match=r"no folder .*absent.*OLYMPIAD_DATA.*Hugging Face Hub"):
@@ -179,7 +185,7 @@ def test_missing_folder_and_missing_files(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError) as caught:
         load(MathDatasetLoader(tmp_path), name)
     assert str(tmp_path) in str(caught.value)
-    assert all(place in str(caught.value) for place in SOURCES[name].local["train"])
+    assert all(place in str(caught.value) for place in SOURCES[name].splits["train"].local)
 
 
 @pytest.mark.parametrize(("name", "exists"), [("math", "'train', 'test'"), ("gsm8k", "'train', 'test'"), ("aops", "'train'")])
@@ -389,3 +395,186 @@ def test_only_posted_problems_of_the_aops_collection(tmp_path: Path) -> None:
     (tmp_path / "aops").mkdir()
     (tmp_path / "aops/train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert [problem.metadata["source"] for problem in MathDatasetLoader(tmp_path).load_aops()] == ["aops_forum"]
+
+
+# --- the registry ------------------------------------------------------------------------------------------------
+
+ROWS = {
+    "olympiadbench": ({"question": "x?", "solution": ["s", "t"], "final_answer": ["7"], "subfield": "Algebra", "unit": None}, ("s", "7", "Algebra")),
+    "minerva": ({"problem": "x?", "solution": "s", "type": "Chemistry", "answer": ["9.6\n", "9.60\n"]}, ("s", "9.6", "Chemistry")),
+    "svamp": ({"Body": "x", "Question": "y?", "Answer": 51.0, "Type": "Subtraction", "ID": "c"}, ("", "51", "Subtraction")),
+    "amc23": ({"question": "x?", "answer": 27.0}, ("", "27", "")),
+    "aime24": ({"problem": "x?", "reference_solution": "s", "expected_answer": "073"}, ("s", "073", "")),
+    "openmathreasoning": ({"problem": "x?", "generated_solution": r"\boxed{5}", "expected_answer": None}, (r"\boxed{5}", "5", "")),
+    "deepmath": ({"question": "x?", "final_answer": "1", "r1_solution_1": "s", "topic": "Calculus"}, ("s", "1", "Calculus")),
+    "numina-cot": ({"problem": "x?", "solution": r"$\boxed{3}$", "messages": [{}], "source": "cn_k12"}, (r"$\boxed{3}$", "3", "")),
+    "big-math": ({"problem": "x?", "answer": "4", "domain": ["Algebra"]}, ("", "4", "")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_rows_of_each_kind(name: str) -> None:
+    """A field that ends up in another field of the problem, or a list taken for an answer."""
+    row, expected = ROWS[name]
+    item = SOURCES[name].to_item(row, "7")
+    assert isinstance(item, MathProblem)
+    assert (item.solution, item.answer, item.subject) == expected
+    assert (item.problem, item.source) == ("x y?" if name == "svamp" else "x?", name)
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "message"),
+    [
+        ("aime24", {"problem": "x?", "expected_answer": None}, "field 'expected_answer' is null; the row has"),
+        ("deepscaler", {"problem": "x?"}, "no field 'answer' or .*; the row has 'problem'"),
+        ("olympiadbench", {"question": "x?", "final_answer": [["1"]]}, "field 'final_answer' holds a list"),
+        ("openlogic", {"path": "a.tex"}, "no field 'text' or 'content'; the row has 'path'"),
+    ],
+)
+def test_rows_without_what_their_source_needs(name: str, row: dict[str, Any], message: str) -> None:
+    """An evaluation problem without an answer that counts as never solved, or an empty text."""
+    with pytest.raises(DataError, match=message):
+        SOURCES[name].to_item(row, "7")
+
+
+def test_text_source(tmp_path: Path) -> None:
+    """A text taken for a problem, or loaded as one."""
+    assert SOURCES["openlogic"].to_item({"text": "Let $x$."}, "7") == TextDocument("7", "Let $x$.", "openlogic")
+    folder = write(tmp_path / "corpus/openlogic.jsonl", {"text": "Let $x$."})
+    with pytest.raises(DataError, match="openlogic holds texts, no problems"):
+        MathDatasetLoader(folder).load("openlogic")
+    with pytest.raises(DataError, match="there is no data set 'opnlogic', only math, "):
+        MathDatasetLoader(folder).load("opnlogic")
+
+
+def test_gsm8k_calculator_as_tool_calls() -> None:
+    """Calls out of place, text lost between them, or a second start of the solution after an output."""
+    row = {"question": "x?", "answer": "A is 48/2 = <<48/2=24>>24 and <<24*2=48>>48.\n#### 48"}
+    item = SOURCES["gsm8k-tools"].to_item(row, "7")
+    assert isinstance(item, MathProblem)
+    assert (item.solution, item.answer) == ("A is 48/2 = 24 and 48.", "48")
+    assert problem_segments(item) == [
+        Segment("problem", "x?"),
+        Segment("solution", "A is 48/2 = "),
+        Segment("python_call", "48/2"),
+        Segment("python_output", "24"),
+        Segment("text", "24 and "),
+        Segment("python_call", "24*2"),
+        Segment("python_output", "48"),
+        Segment("text", "48."),
+        Segment("answer", "48"),
+    ]
+    bare = SOURCES["gsm8k-tools"].to_item({"question": "x?", "answer": "<<1+1=2>>\n#### 2"}, "7")
+    assert isinstance(bare, MathProblem)
+    assert problem_segments(bare)[1] == Segment("solution", "")  # opens the solution, where the prompt ends
+
+
+def test_sources_can_be_sent_to_other_processes() -> None:
+    """A lambda in an entry: workers can't be given the source."""
+    for source in (*SOURCES.values(), custom_source("mine", ["a.jsonl"])):
+        assert pickle.loads(pickle.dumps(source)) == source
+
+
+# --- sets of one's own -------------------------------------------------------------------------------------------
+
+
+def test_own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patterns seen from the data folder, files after the first left out, or a name with brackets that is no pattern."""
+    folder = tmp_path / "work [1]"
+    write(folder / "a/one.jsonl", {"q": "One?", "final": 1})
+    write(folder / "b/two.csv", b"q,final", b"Two?,2")
+    monkeypatch.chdir(folder)
+    mine = custom_source(
+        "mine", ["a/*.jsonl", str(tmp_path / "work [[]1]/b/*.csv")], fields={"problem": "q", "answer": "final"}
+    )
+    problems = MathDatasetLoader().load(mine)
+    assert [(problem.problem, problem.answer, problem.source) for problem in problems] == [
+        ("One?", "1", "mine"),
+        ("Two?", "2", "mine"),
+    ]
+    assert source_files(mine, "train", tmp_path / "elsewhere") == [folder / "a/one.jsonl", folder / "b/two.csv"]
+    with pytest.raises(DataError, match=r"mine: each of these has to match a file: .*a/\*\.jsonl, .*absent\.csv"):
+        source_files(custom_source("mine", ["a/*.jsonl", "absent.csv"]), "train")
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"question": "x?", "response": "r", "expected_answer": "1"}, ("r", "1")),
+        ({"prompt": "x?", "generated_solution": r"\boxed{2}"}, (r"\boxed{2}", "2")),
+        ({"problem": "x?", "question": "no", "answer": 3}, ("", "3")),
+    ],
+)
+def test_fields_are_guessed(row: dict[str, Any], expected: tuple[str, str]) -> None:
+    """A set with the usual names that needs a mapping all the same."""
+    item = custom_source("mine", ["a.jsonl"]).to_item(row, "1")
+    assert isinstance(item, MathProblem)
+    assert (item.problem, item.solution, item.answer) == ("x?", *expected)
+
+
+@pytest.mark.parametrize(
+    ("fields", "row", "message"),
+    [
+        ({"problem": "q", "answer": "final"}, {"q": "x?", "answer": "1"}, "no field 'final'; the row has 'q', 'answer'"),
+        ({"problem": "q", "solution": "s"}, {"q": "x?", "s": None}, "field 's' is null; the row has 'q', 's'"),
+        (None, {"task": "x?", "answer": "1"}, "no field 'problem' or 'question' or 'prompt'; the row has 'task', 'answer'"),
+        (None, {"problem": "x?", "result": "1"}, "neither a solution nor an answer; the row has 'problem', 'result'"),
+    ],
+)
+def test_missing_field_is_named(fields: dict[str, str] | None, row: dict[str, Any], message: str) -> None:
+    """A mapping that fits no row, and a set of empty problems out of it."""
+    with pytest.raises(DataError, match=message):
+        custom_source("mine", ["a.jsonl"], fields=fields).to_item(row, "1")
+
+
+def test_own_texts(tmp_path: Path) -> None:
+    """Plain text files that count as problems without a statement."""
+    (tmp_path / "a.tex").write_text("Let $x$.", encoding="utf-8")
+    mine = custom_source("mine", [str(tmp_path / "*.tex")], kind="text", use="evaluate")
+    [file] = source_files(mine, "evaluate")
+    assert [mine.to_item(row, "1") for _, row in read_rows(file)] == [TextDocument("1", "Let $x$.", "mine")]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, {"files": ["a"], "hub_repository": "x/y", "hub_files": ["a"]}, {"hub_repository": "x/y"},
+     {"files": ["a"], "fields": {"problem": "p", "anwser": "a"}},
+     {"files": ["a"], "fields": {"problem": "p"}, "kind": "text"}],
+)  # fmt: skip
+def test_own_set_that_is_none(arguments: dict[str, Any]) -> None:
+    """A misspelt field, or no files, found out only after hours."""
+    with pytest.raises(DataError, match=r"^mine"):
+        custom_source("mine", **arguments)
+
+
+# --- the table ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [100, 160])
+def test_table_of_sources(tmp_path: Path, width: int) -> None:
+    """A set that lies here and is not shown as here, or names cut off on a screen of usual width."""
+    folder = write(tmp_path / "gsm8k/train.jsonl", GSM8K_ROW)
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(source_table(folder))
+    lines = console.export_text().splitlines()
+    [gsm8k] = [line for line in lines if line.startswith("gsm8k ")]
+    assert all(word in gsm8k for word in ("7,473", "train", "gsm8k/, 0.1 kB", "MIT"))
+    assert all(any(line.startswith(f"{name} ") for line in lines) for name in SOURCES)
+    assert "Big-Math-RL-Verified" in "".join(line.strip().split("  ")[-1].strip() for line in lines)
+    assert not any("…" in line for line in lines)
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not os.environ.get("OLYMPIAD_DATA"), reason="OLYMPIAD_DATA names no folder with the problem sets")
+def test_every_set_that_is_here() -> None:
+    """A mapping that was written from memory."""
+    folder = Path(os.environ["OLYMPIAD_DATA"])
+    seen = set()
+    for source in SOURCES.values():
+        for split in source.splits.values():
+            for file in local_files(split, folder):
+                items = [source.to_item(row, str(line)) for line, row in read_rows(file) if not isinstance(row, RowError)]
+                assert items
+                assert source.kind == "text" or split.use == "train" or all(item.answer for item in items)  # type: ignore[union-attr]
+                seen.add(source.name)
+    assert {"math", "gsm8k-tools", "aops", "deepscaler", "aime24", "amc23", "aimo", "olympiadbench", "minerva", "svamp"} <= seen

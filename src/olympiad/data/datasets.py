@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict, cast
 
 import numpy as np
 import torch
@@ -44,7 +44,10 @@ class Batch(TypedDict):
 def problem_segments(problem: MathProblem) -> list[Segment]:
     """A problem as the renderer's pieces: what is asked, how it is solved, what comes out."""
     segments = [Segment("problem", problem.problem)]
-    if problem.solution:
+    pieces = cast("list[tuple[Any, str]]", problem.metadata.get("segments", []))
+    if pieces:  # a solution with tool calls in it
+        segments += [Segment(role, text) for role, text in pieces]
+    elif problem.solution:
         segments.append(Segment("solution", problem.solution))
     if problem.answer:
         segments.append(Segment("answer", problem.answer))
@@ -114,7 +117,7 @@ class TokenDataset(Dataset[Rendered]):
         for piece in [row] if self._packed is None else self._packed[row].tolist():
             document, start, stop = self._pieces[piece].tolist()
             ids, mask = self.documents[document]
-            pieces.append((ids[start:stop], mask[start:stop]))
+            pieces.append((ids[start:stop].astype(np.int64), mask[start:stop]))  # IGNORED is no uint16
         return pieces
 
     def __getitem__(self, row: int) -> Rendered:
@@ -157,6 +160,11 @@ class TokenDataset(Dataset[Rendered]):
     def longest(self) -> int:
         """Tokens of the longest row, the last of which is a target only."""
         return int((self._pieces[:, 2] - self._pieces[:, 1]).max()) if self._packed is None else self.max_length + 1
+
+    @cached_property
+    def num_documents(self) -> int:
+        """Documents, or pieces of them, that were taken."""
+        return len(self._pieces)
 
     @cached_property
     def num_tokens(self) -> int:

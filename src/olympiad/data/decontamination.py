@@ -26,7 +26,7 @@ SHINGLE_WORDS = 13  # the length of GPT-3's overlap test (arXiv:2005.14165, appe
 LEAST_SHARE = 0.25
 COMMON = 3
 
-_DRAWING = re.compile(r"\[asy\].*?\[/asy\]", re.DOTALL)
+_DRAWING = re.compile(r"\[asy\].*?(?:\[/asy\]|\Z)", re.DOTALL)  # to the end where it is left open: linear time
 _FORMATTING = re.compile(
     r"\\(?:left|right|[bB]igg?[lr]?|text(?:bf|it|rm)?|mathrm|mathbf|mathit|mbox|displaystyle|quad|qquad|(?=[dt]?frac)d?t?)"
     r"(?![A-Za-z])|\\[dt](?=frac|binom)|\\[ ,;:!]"

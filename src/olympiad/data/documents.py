@@ -25,6 +25,7 @@ from olympiad.tokenizer import Rendered
 from .rows import DataError
 
 MANIFEST = "manifest.json"
+KINDS = ("tokens", "mask", "rows", "offsets")
 FORMAT = 1
 
 
@@ -89,7 +90,7 @@ class ShardWriter:
                 kind: (self.folder / f"{self._stem}.{kind}.partial").open("wb") for kind in ("tokens", "mask", "rows")
             }
             self._tokens, self._targets = 0, 0
-            self._digest, self._lengths = hashlib.sha256(), [np.zeros(1, np.int64)]
+            self._digests, self._lengths = {kind: hashlib.sha256() for kind in KINDS}, [np.zeros(1, np.int64)]
         pieces = {
             "tokens": ids.astype(self.dtype).tobytes(),
             "mask": mask.astype(np.uint8).tobytes(),
@@ -97,7 +98,7 @@ class ShardWriter:
         }
         for kind, piece in pieces.items():
             self._files[kind].write(piece)
-            self._digest.update(piece)
+            self._digests[kind].update(piece)
         self._tokens += len(ids)
         self._targets += int(mask.sum())
         self._lengths.append(lengths.astype(np.int64))
@@ -111,10 +112,10 @@ class ShardWriter:
     def _finish(self) -> None:
         offsets = np.cumsum(np.concatenate(self._lengths), dtype=np.int64)
         (self.folder / f"{self._stem}.offsets.partial").write_bytes(offsets.tobytes())
-        self._digest.update(offsets.tobytes())
+        self._digests["offsets"].update(offsets.tobytes())
         for file in self._files.values():
             file.close()
-        for kind in ("tokens", "mask", "rows", "offsets"):
+        for kind in KINDS:
             (self.folder / f"{self._stem}.{kind}.partial").replace(self.folder / f"{self._stem}.{kind}")
         self.shards.append(
             {
@@ -123,7 +124,7 @@ class ShardWriter:
                 "tokens": self._tokens,
                 "targets": self._targets,
                 "dtype": self.dtype.name,
-                "sha256": self._digest.hexdigest(),
+                "sha256": hashlib.sha256("".join(self._digests[kind].hexdigest() for kind in KINDS).encode()).hexdigest(),
             }
         )
         self._files = {}

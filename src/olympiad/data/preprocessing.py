@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from .schema import MathProblem, ReasoningStep
 
@@ -104,7 +104,7 @@ class DataPreprocessor:
     """Normalise problems, find their answers, and reject what can't be learned from.
 
     Reasons: ``empty_problem``, ``short_problem``, ``long_problem``, ``empty_solution``, ``long_solution``,
-    ``no_answer``, ``unbalanced_braces``, ``duplicate``.
+    ``no_answer``, ``unbalanced_braces``, ``unbalanced_delimiters``, ``duplicate``; ``cleaning.clean`` has more.
 
     Args:
         require_solution: reject problems without a written solution.
@@ -119,12 +119,22 @@ class DataPreprocessor:
 
     def preprocess(self, problems: Iterable[MathProblem]) -> Preprocessed:
         """Clean each problem; those that fail come back with the reason, none vanishes."""
+        from .cleaning import CleaningOptions, first_fault  # here, since cleaning builds on this module
+
+        checks = CleaningOptions(
+            **asdict(self),
+            languages="any",
+            missing_figures="keep",
+            multiple_choice="keep",
+            proofs="keep",
+            check_answer_agreement=False,
+        )
         kept: list[MathProblem] = []
         rejections: list[Rejection] = []
         seen: dict[str, str] = {}
         for original in problems:
             problem = normalize_problem(original)
-            fault = self._fault(problem)
+            fault = first_fault(problem, checks)
             if fault is None and problem.key in seen:
                 fault = "duplicate", f"the same problem as {seen[problem.key]}"
             if fault is not None:
@@ -133,26 +143,6 @@ class DataPreprocessor:
                 seen[problem.key] = problem.id
                 kept.append(problem)
         return Preprocessed(kept, rejections)
-
-    def _fault(self, problem: MathProblem) -> tuple[str, str] | None:
-        length, solution_length = len(problem.problem), len(problem.solution)
-        if length == 0:
-            return "empty_problem", "the problem has no text"
-        if length < self.min_problem_characters:
-            return "short_problem", f"{length} characters, expected at least {self.min_problem_characters}"
-        if length > self.max_problem_characters:
-            return "long_problem", f"{length} characters, expected at most {self.max_problem_characters}"
-        if self.require_solution and solution_length == 0:
-            return "empty_solution", "the problem has no solution"
-        if solution_length > self.max_solution_characters:
-            return "long_solution", f"{solution_length} characters, expected at most {self.max_solution_characters}"
-        if self.require_answer and not problem.answer:
-            return "no_answer", r"no answer is given, and the solution has no \boxed{} or ####"
-        for name in ("problem", "solution"):
-            text = re.sub(r"\\.", "", getattr(problem, name), flags=re.DOTALL)
-            if text.count("{") != text.count("}"):
-                return "unbalanced_braces", f"the {name} opens {text.count('{')} braces and closes {text.count('}')}"
-        return None
 
 
 def normalize_problem(problem: MathProblem) -> MathProblem:

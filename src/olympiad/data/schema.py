@@ -18,6 +18,15 @@ class ReasoningStep:
 
 
 @dataclass(frozen=True)
+class TextDocument:
+    """Plain text to learn language and notation from: no problem, nothing to answer."""
+
+    id: str
+    text: str
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class MathProblem:
     """A problem, its worked solution and its final answer.
 

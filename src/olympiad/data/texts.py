@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from .loading import MathDatasetLoader
 from .rows import DataError, RowError, read_rows
-from .sources import MathDatasetLoader
 
 _TEXT_FIELDS = ("text", "problem", "question", "solution", "answer")
 
@@ -33,13 +33,13 @@ def tokenizer_texts() -> Iterator[str]:
 
 
 def file_texts(files: Iterable[Path]) -> Iterator[str]:
-    """The texts of text files, and of the text fields of JSONL and Parquet rows.
+    """The texts of text files, and of the text fields of the rows of others.
 
     Raises:
         DataError: a file or a row can't be read.
     """
     for file in files:
-        if file.suffix not in (".jsonl", ".parquet"):
+        if file.suffix not in (".jsonl", ".json", ".csv", ".parquet", ".gz"):
             try:
                 yield file.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:

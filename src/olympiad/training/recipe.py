@@ -14,12 +14,14 @@ from olympiad.data import (
     MathDataset,
     MathDatasetLoader,
     MathProblem,
+    TokenDataset,
     create_dataloader,
     create_sample_problems,
     sample_problems,
     split_dataset,
-    without,
 )
+from olympiad.data.decontamination import EvaluationIndex
+from olympiad.data.show import load_prepared
 from olympiad.model import MathTransformerConfig, MathTransformerDecoder
 from olympiad.tokenizer import MathTokenizer
 
@@ -44,7 +46,8 @@ def run_recipe(run: RunConfig, resume: bool = False) -> Trainer:
             f"{run.folder} holds a run already ({earlier[0].name}): go on with it by --resume, or choose another --name"
         )
     console = RunConsole()
-    tokenizer = MathTokenizer(run.data.tokenizer)
+    own = run.data.prepared / "tokenizer.json" if run.data.prepared else None  # of the folder to train on
+    tokenizer = MathTokenizer(run.data.tokenizer or (own if own and own.exists() else None))
     _fit_vocabulary(run.model, tokenizer)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     train_set, validation_set = load_datasets(run, tokenizer, console)
@@ -78,34 +81,58 @@ def _fit_vocabulary(model: MathTransformerConfig, tokenizer: MathTokenizer) -> N
     model.vocab_size, model.pad_token_id = tokenizer.vocab_size, tokenizer.pad_id
 
 
-def load_datasets(run: RunConfig, tokenizer: MathTokenizer, console: RunConsole) -> tuple[MathDataset, MathDataset]:
+def load_datasets(run: RunConfig, tokenizer: MathTokenizer, console: RunConsole) -> tuple[TokenDataset, TokenDataset]:
     """The training and the validation set of a run; what is in validation is not in training.
 
     Raises:
         DataError: a set can't be read, or nothing is left of it.
+        ConfigError: the prepared data is contaminated, or of another tokenizer.
     """
     options = run.data
     loader = MathDatasetLoader(options.folder, options.on_error)
     length = options.max_length or run.model.max_sequence_length
 
-    def dataset(split: str, problems: list[MathProblem], rejected: Counter[str]) -> MathDataset:
-        rendered = MathDataset(problems, tokenizer, length, options.overlong)
-        console.print(f"{split}: {len(rendered):,} problems, {rendered.num_tokens:,} tokens")
-        rejected[f"longer than {length} tokens: {options.overlong}"] = rendered.num_overlong
+    def told(split: str, dataset: TokenDataset, rejected: Counter[str]) -> TokenDataset:
+        rows = f" in {len(dataset):,} rows, {dataset.padding:.1%} padding" if options.packing and split == "train" else ""
+        console.print(f"{split}: {dataset.num_documents:,} documents, {dataset.num_tokens:,} tokens{rows}")
+        rejected[f"longer than {length} tokens: {options.overlong}"] = dataset.num_overlong
         for reason, count in rejected.items():
             if count:
                 console.print(f"  {count:,} {reason}")
-        return rendered
+        return dataset
 
     validation = DataPreprocessor().preprocess(
         [p for name in options.validation for p in sample_problems(_load(loader, name, "test"), options.validation_limit)]
     )
+    overlong = "truncate" if options.overlong == "split" else options.overlong
+    validation_set = MathDataset(validation.problems, tokenizer, length, overlong)
+    if options.prepared is not None:
+        train_set = _prepared(run, tokenizer, length)
+        return told("train", train_set, Counter()), told("validation", validation_set, validation.counts)
     training = DataPreprocessor().preprocess(
         [p for name in options.train for p in sample_problems(_load(loader, name, "train"), options.train_limit)]
     )
-    kept = without(training.problems, validation.problems)
+    index = EvaluationIndex(problem.problem for problem in validation.problems)
+    kept = [problem for problem in training.problems if not index.matches(problem.problem)]
     overlap = Counter({"also in validation": len(training.problems) - len(kept)})
-    return dataset("train", kept, training.counts + overlap), dataset("validation", validation.problems, validation.counts)
+    train_set = MathDataset(kept, tokenizer, length, options.overlong, options.packing)
+    return told("train", train_set, training.counts + overlap), told("validation", validation_set, validation.counts)
+
+
+def _prepared(run: RunConfig, tokenizer: MathTokenizer, length: int) -> TokenDataset:
+    """The prepared folder of a run, unless it holds what the run is validated on."""
+    options, folder = run.data, run.data.prepared
+    assert folder is not None
+    dataset, _, manifest = load_prepared(folder, length, options.overlong, options.packing, options.mixture)
+    if dataset.tokenizer.fingerprint != tokenizer.fingerprint:
+        raise ConfigError(f"{folder} was prepared with another tokenizer than {options.tokenizer}: leave data.tokenizer out")
+    missing = [
+        f"{name}/test" for name in options.validation if name != "sample" and f"{name}/test" not in manifest["evaluation"]
+    ]
+    if not options.allow_contaminated and (missing or not manifest["options"]["decontaminate"]):
+        why = f"was not compared with {', '.join(missing)}" if missing else "was prepared with contaminated rows kept"
+        raise ConfigError(f"{folder} {why}: prepare it again, or train on it all the same with data.allow_contaminated = true")
+    return dataset
 
 
 def _load(loader: MathDatasetLoader, name: str, split: str) -> list[MathProblem]:

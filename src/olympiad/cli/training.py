@@ -1,0 +1,111 @@
+"""``olympiad train``, ``tokenizer train`` and ``generate``."""
+
+# Annotations are not postponed here: tyro has to see the types of a class that is made inside a function.
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from olympiad.errors import UserError
+
+
+def train(arguments: list[str]) -> None:
+    """Train a model: olympiad train RUN.toml [--resume] [--training.learning-rate 3e-4 ...]"""
+    from olympiad.config import RunConfig, load_run
+    from olympiad.training.recipe import run_recipe
+
+    @dataclass
+    class Command:
+        """Train a model as a recipe says; any setting of the recipe can be changed here."""
+
+        run: Annotated[RunConfig, tyro.conf.arg(name="")]
+        resume: bool = False
+        """Go on from the newest checkpoint in the run's folder."""
+
+    recipe, rest = (None, arguments) if not arguments or arguments[0].startswith("-") else (arguments[0], arguments[1:])
+    if recipe is None and not {"-h", "--help"} & set(arguments):
+        raise UserError("olympiad train needs a recipe first, such as: olympiad train configs/math-small.toml")
+    default = Command(RunConfig() if recipe is None else load_run(recipe))
+    command = tyro.cli(
+        Command, default=default, args=rest, prog=f"olympiad train {recipe or 'RUN.toml'}", config=(tyro.conf.AvoidSubcommands,)
+    )
+    run_recipe(command.run, resume=command.resume)
+
+
+def tokenizer_train(arguments: list[str]) -> None:
+    """Train a tokenizer on the training sets and the corpus of OLYMPIAD_DATA, or on files of yours"""
+    tyro.cli(_tokenizer_train, args=arguments, prog="olympiad tokenizer train")
+
+
+def _tokenizer_train(
+    output: Path,
+    vocab_size: int = 32_768,
+    digits: Literal["single", "up_to_three"] = "single",
+    files: tuple[Path, ...] = (),
+) -> None:
+    """Train a tokenizer.
+
+    Args:
+        output: folder for tokenizer.json and what Transformers needs beside it.
+        vocab_size: entries, special tokens and symbols included.
+        digits: each digit a token, or groups of up to three.
+        files: text files, or JSONL files with texts under "text", "problem", "question", "solution" or "answer".
+    """
+    from olympiad.data.texts import file_texts, tokenizer_texts
+    from olympiad.tokenizer.training import train_tokenizer
+
+    tokenizer = train_tokenizer(file_texts(files) if files else tokenizer_texts(), vocab_size, digits)
+    tokenizer.save(output)
+    print(f"{tokenizer.vocab_size:,} entries, {len(tokenizer.math_symbols)} of them symbols, written to {output}")
+
+
+def generate(arguments: list[str]) -> None:
+    """Let a checkpoint solve a problem: olympiad generate CHECKPOINT "What is 2 + 3?" """
+    tyro.cli(_generate, args=arguments, prog="olympiad generate")
+
+
+def _generate(
+    checkpoint: tyro.conf.Positional[Path],
+    problem: tyro.conf.Positional[str],
+    max_new_tokens: int = 256,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    seed: int = 0,
+) -> None:
+    """Let a trained checkpoint solve a problem.
+
+    Args:
+        checkpoint: a .pt file of a run.
+        problem: the problem's text.
+        max_new_tokens: length of the solution, at most; less where the context ends.
+        temperature: 0 takes the most probable token each time.
+        top_p: sample from the most probable tokens that hold this much probability.
+        seed: of the sampling.
+    """
+    import torch
+
+    from olympiad.data.preprocessing import normalize_text
+    from olympiad.tokenizer import render_prompt
+    from olympiad.training.recipe import load_model
+
+    statement = normalize_text(problem)  # as in training
+    if not statement:
+        raise UserError("the problem is empty: write its text after the checkpoint")
+    model, tokenizer = load_model(checkpoint)
+    prompt = render_prompt(tokenizer, statement)
+    room = model.config.context_limit - len(prompt)
+    if room < 1:
+        raise UserError(
+            f"the problem has {len(prompt)} tokens, the model a context of {model.config.context_limit}: shorten it"
+        )
+    ids = model.generate(
+        torch.tensor([prompt]),
+        max_new_tokens=min(max_new_tokens, room),
+        temperature=temperature,
+        top_p=top_p,
+        stop_tokens=(tokenizer.end_id,),
+        seed=seed,
+    )
+    print(tokenizer.decode(ids[0, len(prompt) :].tolist()))

@@ -1,0 +1,101 @@
+"""A prepared folder, to look at: the mixture as a tree, a document with its loss mask in colour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.text import Text
+from rich.tree import Tree
+
+from olympiad.tokenizer import MathTokenizer
+
+from .datasets import Overlong, TokenDataset
+from .documents import ShardDocuments, read_manifest
+from .mixture import MixtureOptions, Share, mix
+from .rows import DataError
+
+
+def open_documents(folder: Path) -> tuple[ShardDocuments, MathTokenizer, dict[str, Any]]:
+    """The documents of a prepared folder, their tokenizer and the manifest.
+
+    Raises:
+        DataError: the folder is not prepared, or damaged.
+    """
+    manifest = read_manifest(folder)
+    tokenizer = MathTokenizer(folder / "tokenizer.json")
+    if tokenizer.fingerprint != manifest["tokenizer"]["fingerprint"]:
+        raise DataError(f"{folder / 'tokenizer.json'} is not the one that made the tokens: prepare the folder again")
+    return ShardDocuments(folder, manifest, list(manifest["sources"])), tokenizer, manifest
+
+
+def shares_of(
+    documents: ShardDocuments,
+    manifest: dict[str, Any],
+    mixture: Mapping[str, MixtureOptions] | None = None,
+    seed: int | None = None,
+) -> list[Share]:
+    """What the folder's mixture, or another one, takes of each source."""
+    lengths, first = {}, 0
+    for name, source in manifest["sources"].items():
+        lengths[name] = documents.lengths[first : first + source["documents"]]
+        first += source["documents"]
+    chosen = mixture or {name: MixtureOptions(**options) for name, options in manifest["mixture"].items()}
+    return mix(lengths, chosen, manifest["options"]["seed"] if seed is None else seed)
+
+
+def load_prepared(
+    folder: Path,
+    max_length: int,
+    overlong: Overlong = "drop",
+    packing: bool = False,
+    mixture: Mapping[str, MixtureOptions] | None = None,
+) -> tuple[TokenDataset, list[Share], dict[str, Any]]:
+    """A prepared folder as a data set, in the proportions of its mixture or of another one.
+
+    Raises:
+        DataError: the folder is not prepared, damaged, or the mixture names a source that is not there.
+    """
+    documents, tokenizer, manifest = open_documents(folder)
+    shares = shares_of(documents, manifest, mixture)
+    firsts = np.cumsum([0, *(share.documents for share in shares)])
+    instances = np.concatenate([share.instances + first for share, first in zip(shares, firsts.tolist(), strict=False)])
+    return TokenDataset(documents, tokenizer, max_length, overlong, packing, instances), shares, manifest
+
+
+def mixture_tree(folder: Path, manifest: dict[str, Any], shares: Sequence[Share]) -> Tree:
+    """Sources with documents, tokens and parts of the mixture."""
+    total = sum(share.tokens for share in shares)
+    tree = Tree(f"[bold]{folder}[/]: {total:,} tokens an epoch", highlight=False)
+    for share in shares:
+        source = manifest["sources"][share.source]
+        capped = f", capped at {share.capped:,}" if share.capped < share.documents else ""
+        branch = tree.add(
+            f"[bold]{share.source}[/]  {share.tokens:,} tokens, {share.tokens / total:.1%} of the mixture, "
+            f"{share.epochs:g} epoch{'s' * (share.epochs != 1)}"
+        )
+        branch.add(
+            f"{source['documents']:,} documents of {source['rows']:,} rows{capped}; {source['tokens']:,} tokens, "
+            f"{source['targets']:,} to predict; licence: {source['licence'] or 'not stated'}"
+        )
+        if source["rejected"]:
+            branch.add("left out: " + ", ".join(f"{count:,} {reason}" for reason, count in source["rejected"].items()))
+    compared = ", ".join(manifest["evaluation"]) or "nothing"
+    left = "contaminated rows left out" if manifest["options"]["decontaminate"] else "[red]contaminated rows kept[/]"
+    tree.add(f"compared with {compared}: {left}")
+    return tree
+
+
+def colour_document(tokenizer: MathTokenizer, ids: Sequence[int], mask: Sequence[int], marks: bool = False) -> Text:
+    """The text of a document: green is predicted, grey is only read. ``marks`` puts ⟦ ⟧ around what is predicted."""
+    text, start = Text(), 0
+    while start < len(ids):
+        stop = start
+        while stop < len(ids) and bool(mask[stop]) == bool(mask[start]):
+            stop += 1
+        run = tokenizer.decode(list(ids[start:stop]))
+        text.append(f"⟦{run}⟧" if marks and mask[start] else run, "green" if mask[start] else "bright_black")
+        start = stop
+    return text

@@ -257,6 +257,7 @@ _SIGNS = {"<=": r"\le", ">=": r"\ge", "!=": r"\ne"}
 _CALLS = {
     "mod": r"{} \bmod {}",
     "binom": r"\binom{{{}}}{{{}}}",
+    "lcm": r"\operatorname{{lcm}}({}, {})",
     "floor": r"\left\lfloor {} \right\rfloor",
     "abs": r"\left|{}\right|",
     "sqrt": r"\sqrt{{{}}}",
@@ -266,13 +267,16 @@ _CALLS = {
 def _latex(tree: Tree) -> str:
     kind, *parts = tree
     if kind in ("number", "variable"):
-        return str(parts[0])
+        return r"\pi" if parts[0] == "pi" else str(parts[0])
     if kind == "call":
         arguments = [_latex(part) for part in parts[1:]]
         return _CALLS[parts[0]].format(*arguments) if parts[0] in _CALLS else rf"\{parts[0]}({', '.join(arguments)})"
     if kind == "/":  # a fraction needs no brackets
-        above, below = (_latex(part[1] if part[0] == "group" else part) for part in parts)
-        return rf"\frac{{{above}}}{{{below}}}"
+        negative = parts[0][0] == "neg"
+        above, below = (
+            _latex(part[1] if part[0] == "group" else part) for part in ((parts[0][1] if negative else parts[0]), parts[1])
+        )
+        return rf"{'-' * negative}\frac{{{above}}}{{{below}}}"
     texts = [_latex(part) for part in parts]
     if kind == "group":
         return rf"\left({texts[0]}\right)" if r"\frac" in texts[0] else f"({texts[0]})"

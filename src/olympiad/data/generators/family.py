@@ -91,9 +91,15 @@ def families() -> list[str]:
 def generate(family: str, level: int, seed: int, index: int) -> MathProblem:
     """Problem ``index`` of ``family`` at ``level`` (1 to 5): the same for the same arguments, on every machine.
 
+    A family "gym/NAME" is one of the library reasoning-gym, see :mod:`olympiad.data.gym`.
+
     Raises:
         GeneratorError: there is no such family or level, or a step of the solution is not true (a bug of the family).
     """
+    if family.startswith("gym/"):
+        from olympiad.data.gym import generate_gym
+
+        return generate_gym(family, level, seed, index)
     entry = registry().get(family)
     if entry is None:
         raise GeneratorError(f"there is no family {family!r}; there are: {', '.join(families())}")

@@ -7,6 +7,8 @@ from fractions import Fraction
 from random import Random
 from typing import TypeVar
 
+from olympiad.data.claims import latex_of
+
 Phrasing = TypeVar("Phrasing")
 
 NAMES = "Ada Ben Chloe Dan Elif Farah Goran Hana Ivan Jun Kofi Lena Mateo Nora Omar Priya Quinn Rosa Sven Tara".split()
@@ -100,3 +102,22 @@ def ordinal(number: int) -> str:
     """
     ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"
+
+
+def signed(terms: Iterable[int | Fraction]) -> str:
+    """Terms as a sum, for a claim or for :func:`formula`.
+
+    >>> signed([-1, Fraction(1, 2), -3])
+    '-1 + 1/2 - 3'
+    """
+    text = " ".join(f"{'-' if term < 0 else '+'} {abs(term)}" for term in terms)
+    return text[2:] if text.startswith("+") else text.replace("- ", "-", 1)
+
+
+def formula(expression: str) -> str:
+    """An expression, written as in a claim, in LaTeX.
+
+    >>> formula("(r - 2)*(s - 2)/3")
+    '\\\\frac{(r - 2)(s - 2)}{3}'
+    """
+    return latex_of(f"{expression} = 0").removesuffix(" = 0")

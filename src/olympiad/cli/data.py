@@ -111,16 +111,17 @@ def report(arguments: list[str]) -> None:
     tyro.cli(_report, args=arguments, prog="olympiad data report")
 
 
-def _report(folder: tyro.conf.Positional[Path], out: Path | None = None) -> None:
+def _report(folder: tyro.conf.Positional[Path], out: Path | None = None, examples: bool = True) -> None:
     """Write report.html (everything in one file) and report.md with its pictures.
 
     Args:
         folder: a prepared folder.
         out: where the report goes; the folder itself if absent.
+        examples: quote rows that were left out, and contaminated ones.
     """
     from olympiad.data.report import write_report
 
-    for path in write_report(folder, out or folder):
+    for path in write_report(folder, out or folder, examples):
         print(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -138,7 +139,9 @@ class Merger:
         at = int(self.firsts[part])
         for batch in part_batches(self.files[part], ("row", "ids")):
             if number < at + len(batch["row"]):
-                return json.loads(batch["row"][number - at].as_py())["id"], self.decode(batch["ids"][number - at].as_py())
+                return json.loads(batch["row"][number - at].as_py())["id"], _plain(
+                    self.decode(batch["ids"][number - at].as_py())
+                )
             at += len(batch["row"])
         raise AssertionError(f"row {number} is in no part")
 
@@ -168,6 +171,11 @@ class Merger:
                 text = {"evaluate": name, "evaluate_row": row, "evaluate_text": statement}
                 lines.append(json.dumps({"source": summary["name"], **hit, **text}, ensure_ascii=False) + "\n")
         write_aside(self.folder / "hits.jsonl", "".join(lines))
+
+
+def _plain(text: str) -> str:
+    """A document without the marks of its parts."""
+    return re.sub(r"<\|/?\w+\|>", " ", text).strip()
 
 
 def _filtered(batch: dict[str, Any], keep: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, str]]]:

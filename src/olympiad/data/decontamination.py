@@ -46,12 +46,15 @@ def words(statement: str) -> list[str]:
     return _WORD.findall(plain.casefold())
 
 
-def shingles(text: list[str]) -> set[bytes]:
-    """Each run of 13 words, as a hash of 8 bytes."""
-    return {
-        hashlib.blake2b(" ".join(text[start : start + SHINGLE_WORDS]).encode(), digest_size=8).digest()
-        for start in range(len(text) - SHINGLE_WORDS + 1)
-    }
+def shingles(text: list[str], places: Iterable[int] | None = None) -> set[bytes]:
+    """Each run of 13 words (that begins at one of ``places``), as a hash of 8 bytes."""
+    starts = range(len(text) - SHINGLE_WORDS + 1) if places is None else places
+    return {hashlib.blake2b(" ".join(text[start : start + SHINGLE_WORDS]).encode(), digest_size=8).digest() for start in starts}
+
+
+def _outlines(text: list[str]) -> Iterator[tuple[str, str, str]]:
+    """First, middle and last word of each run of 13 words."""
+    return zip(text, text[SHINGLE_WORDS // 2 :], text[SHINGLE_WORDS - 1 :], strict=False)
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,10 @@ class EvaluationIndex:
     def __init__(self, statements: Iterable[str]) -> None:
         self._exact: dict[str, list[int]] = defaultdict(list)
         containing: dict[bytes, list[int]] = defaultdict(list)
+        self._outlines: set[tuple[str, str, str]] = set()
         for number, statement in enumerate(statements):
             text = words(statement)
+            self._outlines.update(_outlines(text))
             self._exact[" ".join(text)].append(number)
             for shingle in shingles(text):
                 containing[shingle].append(number)
@@ -85,7 +90,8 @@ class EvaluationIndex:
         """The evaluation problems that ``statement`` gives away, by number."""
         text = words(statement)
         found = {number: Match(number, "exact", 1.0) for number in self._exact.get(" ".join(text), ()) if text}
-        shared = Counter(number for shingle in shingles(text) for number in self._containing.get(shingle, ()))
+        places = [start for start, outline in enumerate(_outlines(text)) if outline in self._outlines]  # few: hashing is slow
+        shared = Counter(number for shingle in shingles(text, places) for number in self._containing.get(shingle, ()))
         for number, count in shared.items():
             share = count / self._sizes[number]
             if share >= LEAST_SHARE and number not in found:

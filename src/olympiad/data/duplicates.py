@@ -55,7 +55,7 @@ def numbers_key(statement: str) -> np.uint64:
     >>> bool(numbers_key("Find $x$ if $x - y = 3$") == numbers_key("Find $y$ if $x - y = 3$"))
     False
     """
-    plain = re.sub(r"\\[,!;: ]|[\s{}]{0,3},[\s{}]{0,3}(?=\d{3}(?!\d))|(?<=-)\s+", "", statement)
+    plain = re.sub(r"(?<=\d)[\s{}]{0,3},[\s{}]{0,3}(?=\d{3}(?!\d))|(?<=-)\s+", "", re.sub(r"\\[,!;: ]", "", statement))
     plain = _NUMERAL_WORD.sub(lambda word: _NUMERALS[word[0].lower()], _FRACTION_OF_DIGITS.sub(r"\1 \2 \3", plain))
     signs = " ".join(sorted(_SIGN.findall(plain)))
     return np.uint64(int.from_bytes(hashlib.blake2b(signs.encode(), digest_size=8).digest(), "little"))

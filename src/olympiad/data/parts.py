@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -173,8 +173,8 @@ class Cleaner:
         rendered = [render(self.tokenizer, row.segments) for row in kept]
         texts = [row.text for row in kept]
         offsets = np.cumsum([0, *map(len, rendered)], dtype=np.int32)
-        ids = np.fromiter((id for document in rendered for id in document.ids), np.uint32, offsets[-1])
-        mask = np.fromiter((bit for document in rendered for bit in document.loss_mask), np.uint8, offsets[-1])
+        ids = np.fromiter(chain.from_iterable(document.ids for document in rendered), np.uint32, offsets[-1])
+        mask = np.fromiter(chain.from_iterable(document.loss_mask for document in rendered), np.uint8, offsets[-1])
         columns = [
             arrow.array([row.number for row in kept], arrow.int64()),
             arrow.array([row.description for row in kept]),

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from olympiad.data.decontamination import EvaluationIndex, shingles, words
+from olympiad.data.preprocessing import normalize_text
 
 PROBLEM = (
     r"A farmer has a rectangular field that is $\frac{3}{4}$ as wide as it is long, and a fence of 280 meters goes all "
@@ -69,6 +70,7 @@ def test_phrases_that_many_problems_share() -> None:
 @given(st.text(max_size=200))
 def test_any_text(text: str) -> None:
     """Guards against a text that breaks the index, or that is not found in itself."""
+    text = normalize_text(text)
     expected = [(0, "exact", 1.0)] if words(text) else []
     assert found(text, text) == expected
     assert len(shingles(words(text))) <= max(len(words(text)) - 12, 0)
@@ -79,3 +81,15 @@ def test_drawings_that_are_left_open_take_no_time() -> None:
     started = time.monotonic()
     assert words("[asy] draw " * 100_000) == []
     assert time.monotonic() - started < 5
+
+
+def test_an_evaluation_set_that_is_there_four_times_is_still_found() -> None:
+    """Copies of a problem taken for a phrase that many problems share."""
+    problem = "A farmer has seventeen sheep and all but nine of them run away one night, so how many sheep are left?"
+    assert EvaluationIndex([problem] * 6).matches(problem + " Explain.")
+
+
+def test_both_sides_are_normalised() -> None:
+    """A problem that is not found since only the training text has one spelling for a sign."""
+    index = EvaluationIndex([r"Find all $x\leq 3$ with $\cfrac{x}{2} \neq 1$."])
+    assert index.matches(r"Find all $x\le 3$ with $\frac{x}{2} \ne 1$.")

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from olympiad.cli import main
-from olympiad.config import parse_recipe
+from olympiad.config import ConfigError, parse_recipe
 from olympiad.data import DataError, TokenDataset
 from olympiad.data.documents import MANIFEST
 from olympiad.data.mixture import MixtureOptions
@@ -229,14 +229,14 @@ def test_source_that_changes_midway(folder: Path, change: str, message: str, mon
     """Tokens of a file that was another one when its parts were made."""
     from olympiad.data import prepare as module
 
-    original = module._is_done
+    original = module.is_done
 
     def changed(*arguments: Any) -> bool:
         file = folder / "set.jsonl"
         file.unlink() if change == "unlink" else file.write_text(file.read_text() + json.dumps(problem(99)))
         return original(*arguments)
 
-    monkeypatch.setattr(module, "_is_done", changed)
+    monkeypatch.setattr(module, "is_done", changed)
     with pytest.raises(DataError, match=message):
         prepare(options(folder), folder / "out", workers=0)
     assert not (folder / "out" / MANIFEST).exists()
@@ -347,6 +347,129 @@ def test_what_is_loaded(folder: Path) -> None:
     assert copy.fingerprint == dataset.fingerprint
     with pytest.raises(DataError, match="no source 'game'; did you mean 'games'"):
         load_prepared(folder / "out", 300, mixture={"game": MixtureOptions(weight=1)})
+
+
+def stopped_after(parts: int, monkeypatch: pytest.MonkeyPatch, *arguments: Any, **options: Any) -> None:
+    """Prepare, stopped when so many parts are done."""
+    from olympiad.data.parts import Cleaner
+
+    original, done = Cleaner.__call__, []
+
+    def counted(self: Cleaner, task: Any) -> Any:
+        if len(done) == parts:
+            raise KeyboardInterrupt
+        done.append(task.number)
+        return original(self, task)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Cleaner, "__call__", counted)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(*arguments, workers=0, **options)
+
+
+def test_the_order_of_sources_is_part_of_the_plan(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of one source taken for those of another, since a resumed recipe names them in another order."""
+    stopped_after(1, monkeypatch, options(folder), folder / "out")
+    sources = dict(reversed(options(folder).sources.items()))
+    turned = options(folder).model_copy(update={"sources": sources})
+    with pytest.raises(DataError, match="the order of the sources changed"):
+        prepare(turned, folder / "out", workers=0)
+    prepare(turned, folder / "out", workers=0, restart=True)
+    prepare(turned, folder / "new", workers=0)
+    assert contents(folder / "out") == contents(folder / "new")
+
+
+def test_killed_while_it_clears_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of the old plan that outlive their plan, taken for those of the new one."""
+    stopped_after(2, monkeypatch, options(folder), folder / "out", part_bytes=2_000)
+    (plan,) = (folder / "out" / "work").glob("*/plan.json")
+    plan.unlink()
+    rows = [json.dumps({**problem(n), "solution": r"Now $\boxed{1}$", "answer": 1}) + "\n" for n in range(60)]
+    (folder / "set.jsonl").write_text("".join(rows))
+    manifest = prepare(options(folder), folder / "out", workers=0, part_bytes=2_000)
+    prepare(options(folder), folder / "new", workers=0, part_bytes=2_000)
+    assert manifest["sources"]["games"]["documents"] == 60
+    assert contents(folder / "out") == contents(folder / "new")
+
+
+def test_files_of_one_name_are_two_files(folder: Path) -> None:
+    """A change that is not seen since another file has the same name and the same folder's name."""
+    for year in ("2023", "2024"):
+        (folder / year / "data").mkdir(parents=True)
+        (folder / year / "data" / "train.jsonl").write_text(json.dumps(problem(int(year) % 100)) + "\n")
+    sources = {"games": {"files": [str(folder / "*" / "data" / "train.jsonl")], "fields": {"problem": "question"}}}
+    prepare(options(folder, sources=sources), folder / "out", workers=0)
+    (folder / "2023" / "data" / "train.jsonl").write_text(json.dumps(problem(50)) + "\n")
+    with pytest.raises(DataError, match="changed"):
+        prepare(options(folder, sources=sources), folder / "out", workers=0)
+
+
+def test_files_of_others_are_left_alone(folder: Path) -> None:
+    """A restart that deletes what somebody keeps in the folder."""
+    (folder / "out").mkdir()
+    kept = folder / "out" / "train-00000-of-00001.parquet"
+    kept.write_bytes(b"mine")
+    for restart in (False, True):
+        with pytest.raises(DataError, match="holds other files"):
+            prepare(options(folder), folder / "out", workers=0, restart=restart)
+    assert kept.read_bytes() == b"mine"
+
+
+def test_a_damaged_folder_can_be_done_again(folder: Path) -> None:
+    """A folder that is refused and that no command repairs."""
+    prepare(options(folder), folder / "out", workers=0)
+    whole = contents(folder / "out")
+    for name, content in (("games-00000.tokens", b""), ("manifest.json", b"{"), ("manifest.json", b'{"format": 0}')):
+        (folder / "out" / name).write_bytes(content)
+        with pytest.raises(DataError, match="--restart"):
+            prepare(options(folder), folder / "out", workers=0)
+        prepare(options(folder), folder / "out", workers=0, restart=True)
+        assert contents(folder / "out") == whole
+
+
+def test_proportions_are_of_what_is_trained_on(folder: Path) -> None:
+    """Equal weights, and a source that is dropped altogether since its documents are too long."""
+    prepare(options(folder), folder / "out", workers=0)
+    weights = {name: MixtureOptions(weight=1) for name in ("games", "notes")}
+    dataset, shares, _ = load_prepared(folder / "out", 120, mixture=weights)
+    assert dataset.num_overlong > 0
+    tokens = {"games": 0, "notes": 0}
+    for row in range(len(dataset)):
+        tokens[dataset.names(row)[0].split("/")[0]] += len(dataset[row])
+    assert all(tokens[share.source] == share.tokens for share in shares)
+    assert abs(tokens["games"] - tokens["notes"]) < 150
+    with pytest.raises(DataError, match="nothing is left of notes"):
+        load_prepared(folder / "out", 70, mixture=weights)
+    assert len(load_prepared(folder / "out", 70, mixture={"notes": MixtureOptions(epochs=0)})[1]) == 1
+
+
+def test_several_shards(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Documents of the second shard read from the first."""
+    from olympiad.data import documents, merging
+
+    prepare(options(folder), folder / "one", workers=0)
+    monkeypatch.setattr(merging, "ShardWriter", lambda *arguments: documents.ShardWriter(*arguments, shard_tokens=1_000))
+    manifest = prepare(options(folder), folder / "many", workers=0, part_bytes=2_000)
+    assert len(manifest["sources"]["games"]["shards"]) > 3
+    one, many = (open_documents(folder / name)[0] for name in ("one", "many"))
+    assert one.lengths.tolist() == many.lengths.tolist()
+    for document in range(len(one.lengths)):
+        assert one[document][0].tolist() == many[document][0].tolist()
+        assert one.row(document) == many.row(document)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"../evil": {"files": ["x"]}}, "string_pattern|should match pattern"),
+        ({"math": {"fields": {"problem": "q"}}}, "files of your own"),
+        ({"math": {"weight": 1}, "gsm8k": {}}, "weights are given for math but not for gsm8k"),
+    ],
+)
+def test_recipes_that_can_not_be_meant(folder: Path, change: dict[str, Any], message: str) -> None:
+    """Shards outside the folder, options without effect, and a mixture that fails when all is prepared."""
+    with pytest.raises(ConfigError, match=message):
+        options(folder, sources=change)
 
 
 def test_recipe_mistakes_come_all_at_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,7 +48,7 @@ def _prepare(
     """Turn problem sets into tokens to train on; run the same command again to go on after an interruption.
 
     Args:
-        recipe: a TOML file, see docs/data.md.
+        recipe: a TOML file, see docs/preparing.md.
         out: the folder that is made.
         sources: sets of "olympiad data list", instead of a recipe: their training splits, each once.
         workers: processes; one a core if absent.
@@ -101,7 +101,7 @@ def _show(folder: tyro.conf.Positional[Path], row: int | None = None, source: st
         raise UserError(f"row is {row}, expected 0 to {count - 1}")
     description = documents.row(first + row)
     ids, mask = documents[first + row]
-    console.print(" · ".join(value for value in description.values() if value), style="bold")
+    console.print(" · ".join(value for value in description.values() if value), style="bold", markup=False)
     console.print(colour_document(tokenizer, ids.tolist(), mask.tolist(), marks=not console.color_system))
     console.print(f"{len(ids):,} tokens, {int(mask.sum()):,} to predict", style="italic")
 

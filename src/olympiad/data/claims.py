@@ -198,7 +198,11 @@ def _value(tree: Tree, at: Mapping[str, Value]) -> Value:
     if kind == "variable":
         return at[tree[1]]
     if kind == "call":
-        return Fraction(_FUNCTIONS[tree[1]](*(_value(argument, at) for argument in tree[2:])))
+        arguments = [_value(argument, at) for argument in tree[2:]]
+        try:
+            return Fraction(_FUNCTIONS[tree[1]](*arguments))
+        except (TypeError, ValueError) as error:
+            raise ClaimError(f"{tree[1]} of {', '.join(map(str, arguments))}: {error}") from error
     return _OPERATORS[kind](*(_value(part, at) for part in tree[1:]))
 
 
@@ -210,7 +214,7 @@ def _variables(tree: Tree) -> set[str]:
 
 @lru_cache(maxsize=1)
 def _points() -> list[int]:
-    return random.Random("claims").sample(range(2, 10_000), 64)
+    return [(-1) ** place * point for place, point in enumerate(random.Random("claims").sample(range(2, 10_000), 64))]
 
 
 def holds(claim: str, **values: Value | int) -> bool:
@@ -230,6 +234,8 @@ def holds(claim: str, **values: Value | int) -> bool:
     links = _parsed(claim)
     at: dict[str, Value] = {name: Fraction(value) for name, value in values.items()}
     free = sorted({name for left, _, right in links for name in _variables(left) | _variables(right)} - set(at))
+    if free and any(relation != "=" for _, relation, _ in links):
+        raise ClaimError(f"{claim!r} has variables, and no number of points decides a relation other than =")
     points = _points()
     for number in range(32 if free else 1):
         at |= {name: points[(number * (place + 1) + 7 * place) % 64] for place, name in enumerate(free)}
@@ -269,7 +275,8 @@ def _latex(tree: Tree) -> str:
     if kind in ("number", "variable"):
         return r"\pi" if parts[0] == "pi" else str(parts[0])
     if kind == "call":
-        arguments = [_latex(part) for part in parts[1:]]
+        inside = parts[0] == "mod"  # the only one without brackets of its own
+        arguments = [f"({_latex(part)})" if inside and part[0] in "+-" else _latex(part) for part in parts[1:]]
         return _CALLS[parts[0]].format(*arguments) if parts[0] in _CALLS else rf"\{parts[0]}({', '.join(arguments)})"
     if kind == "/":  # a fraction needs no brackets
         negative = parts[0][0] == "neg"
@@ -284,5 +291,7 @@ def _latex(tree: Tree) -> str:
         return f"{texts[0]}^{texts[1]}" if len(texts[1]) == 1 else f"{texts[0]}^{{{texts[1]}}}"
     if kind == "*":
         dot = texts[1][0].isdigit() or parts[1][0] in ("/", "neg", "call") or texts[0][-1] == "!"
-        return rf"{texts[0]} \cdot {texts[1]}" if dot else f"{texts[0]}{texts[1]}"
+        if dot:
+            return rf"{texts[0]} \cdot {texts[1]}"
+        return texts[0] + " " * (texts[0].endswith(r"\pi") and texts[1][0].isalpha()) + texts[1]
     return {"neg": "-{}", "!": "{}!", "+": "{} + {}", "-": "{} - {}"}[kind].format(*texts)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .preprocessing import normalize_text
 from .rows import DataError, Row, RowError, read_rows, text_field
 
 SHINGLE_WORDS = 13  # the length of GPT-3's overlap test (arXiv:2005.14165, appendix C)
@@ -77,17 +78,24 @@ class EvaluationIndex:
         self._exact: dict[str, list[int]] = defaultdict(list)
         containing: dict[bytes, list[int]] = defaultdict(list)
         self._outlines: set[tuple[str, str, str]] = set()
+        first_with: dict[str, int] = {}
+        originals: list[int] = []  # of each problem, the first with its words: copies are not other problems
         for number, statement in enumerate(statements):
-            text = words(statement)
+            text = words(normalize_text(statement))
             self._outlines.update(_outlines(text))
-            self._exact[" ".join(text)].append(number)
+            plain = " ".join(text)
+            first_with.setdefault(plain, number)
+            self._exact[plain].append(number)
+            originals.append(first_with[plain])
             for shingle in shingles(text):
                 containing[shingle].append(number)
-        self._containing = {shingle: numbers for shingle, numbers in containing.items() if len(numbers) <= COMMON}
+        self._containing = {
+            shingle: numbers for shingle, numbers in containing.items() if len({originals[n] for n in numbers}) <= COMMON
+        }
         self._sizes = Counter(number for numbers in self._containing.values() for number in numbers)
 
     def matches(self, statement: str) -> list[Match]:
-        """The evaluation problems that ``statement`` gives away, by number."""
+        """The evaluation problems that ``statement``, a normalised text, gives away, by number."""
         text = words(statement)
         found = {number: Match(number, "exact", 1.0) for number in self._exact.get(" ".join(text), ()) if text}
         places = [start for start, outline in enumerate(_outlines(text)) if outline in self._outlines]  # few: hashing is slow
@@ -150,5 +158,5 @@ def find_contamination(train: Iterable[Path], evaluate: Iterable[Path]) -> list[
         }
         for file in train
         for number, statement in _statements(file)
-        for match in index.matches(statement)
+        for match in index.matches(normalize_text(statement))
     ]

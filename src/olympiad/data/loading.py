@@ -109,7 +109,8 @@ def find_source(name: str) -> Source:
 
 def row_id(source: Source, split: str, file: Path, line: int) -> str:
     """The id of a row that has none of its own; with the folder, since files of two folders may share their name."""
-    return f"{source.name}/{split}/{file.parent.name}/{file.stem}/{line}"
+    place = os.fsencode(f"{file.parent.name}/{file.stem}").decode("utf-8", "replace")  # a file name may be no text
+    return f"{source.name}/{split}/{place}/{line}"
 
 
 def data_folder(data_dir: str | os.PathLike[str] | None = None) -> Path | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 
 from .documents import MANIFEST, ShardWriter
 from .duplicates import NUM_HASHES, find_duplicates
-from .parts import EXAMPLE_CHARACTERS, EXAMPLES, write_aside
+from .parts import EXAMPLE_CHARACTERS, EXAMPLES, replace_synced, write_aside
 from .rows import DataError
 
 #: Edges of the histogram of lengths in tokens.
@@ -33,7 +32,7 @@ def part_batches(file: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]
 
 
 class Merger:
-    """Merges the parts in ``folder / "work"``.
+    """Merges the parts in ``work`` into ``folder``.
 
     Args:
         plan: sources, options and evaluation sets, as they will stand in the manifest.
@@ -44,15 +43,17 @@ class Merger:
     def __init__(
         self,
         folder: Path,
+        work: Path,
         plan: dict[str, Any],
         summaries: Sequence[dict[str, Any]],
         evaluation: Sequence[tuple[str, int, str]],
         vocab_size: int,
         decode: Any,
     ) -> None:
-        self.folder, self.plan, self.summaries, self.evaluation = folder, plan, summaries, evaluation
+        self.folder, self.work, self.plan = folder, work, plan
+        self.summaries, self.evaluation = summaries, evaluation
         self.vocab_size, self.decode = vocab_size, decode
-        self.files = [folder / "work" / f"{number:05d}.arrow" for number in range(len(summaries))]
+        self.files = [work / f"{number:05d}.arrow" for number in range(len(summaries))]
         self.firsts = np.cumsum([0, *(summary["kept"] for summary in summaries)])  # of each part, over all rows
 
     def run(self) -> dict[str, Any]:
@@ -75,15 +76,18 @@ class Merger:
         if options["deduplicate"] == "off" or total == 0:
             return np.ones(total, bool), np.arange(total), np.zeros(total, np.uint8)
         keys, numbers = np.empty(total, np.uint64), np.empty(total, np.uint64)
-        path = self.folder / "work" / "signatures"
-        table = np.memmap(path, np.uint32, "w+", shape=(total, NUM_HASHES))
+        path = self.work / "signatures"
+        signatures = path.open("wb")  # not a map to write to: where the disk is full that kills the process
         for file, first in zip(self.files, self.firsts.tolist(), strict=False):
             at = first
             for batch in part_batches(file, ("key", "numbers", "signature")):
                 rows = slice(at, at := at + len(batch["key"]))
                 keys[rows], numbers[rows] = batch["key"].to_numpy(), batch["numbers"].to_numpy()
-                table[rows] = batch["signature"].flatten().to_numpy().reshape(-1, NUM_HASHES)
-        result = find_duplicates(keys, table, numbers, options["near_duplicates"])
+                signatures.write(batch["signature"].flatten().to_numpy().tobytes())
+        signatures.close()
+        table = np.memmap(path, np.uint32, "r", shape=(total, NUM_HASHES))
+        threshold = options["near_duplicates"] if options["near_duplicates"] < 1 else 2.0  # 2: no pair is that alike
+        result = find_duplicates(keys, table, numbers, threshold)
         del table
         path.unlink()
         return result
@@ -164,13 +168,14 @@ class Merger:
 
     def _write_hits(self) -> None:
         """Each pair of a training row and an evaluation problem, with both texts."""
-        lines = []
-        for summary in self.summaries:
-            for hit in summary["hits"]:
-                name, row, statement = self.evaluation[hit["evaluate"]]
-                text = {"evaluate": name, "evaluate_row": row, "evaluate_text": statement}
-                lines.append(json.dumps({"source": summary["name"], **hit, **text}, ensure_ascii=False) + "\n")
-        write_aside(self.folder / "hits.jsonl", "".join(lines))
+        aside = self.folder / "hits.jsonl.partial"
+        with aside.open("w", encoding="utf-8") as lines:
+            for summary in self.summaries:
+                for hit in summary["hits"]:
+                    name, row, statement = self.evaluation[hit["evaluate"]]
+                    text = {"evaluate": name, "evaluate_row": row, "evaluate_text": statement}
+                    lines.write(json.dumps({"source": summary["name"], **hit, **text}, ensure_ascii=False) + "\n")
+        replace_synced(aside, self.folder / "hits.jsonl")
 
 
 def _plain(text: str) -> str:
@@ -190,8 +195,3 @@ def _filtered(batch: dict[str, Any], keep: np.ndarray) -> tuple[np.ndarray, np.n
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     write_aside(folder / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=1) + "\n")
-
-
-def remove_work(folder: Path) -> None:
-    """Parts are not needed once the manifest stands."""
-    shutil.rmtree(folder / "work", ignore_errors=True)

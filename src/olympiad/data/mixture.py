@@ -19,8 +19,8 @@ class MixtureOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """How often each document comes in one epoch of the mixture; where there are weights, the most that it may."""
+    epochs: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    """How often each document comes in one epoch of the mixture; where there are weights, the most that it may; 0: never."""
     weight: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """The source's part of the tokens, in proportion to the other weights: for all sources, or for none."""
     max_documents: int | None = Field(default=None, ge=1)
@@ -66,6 +66,7 @@ def mix(lengths: Mapping[str, np.ndarray], options: Mapping[str, MixtureOptions]
             raise DataError(
                 f"no source {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(lengths)}")
             )
+    lengths = {name: each for name, each in lengths.items() if name not in options or options[name].epochs > 0}
     empty = [name for name, each in lengths.items() if not len(each)]
     if empty:
         raise DataError(f"nothing is left of {', '.join(empty)}: leave it out of the mixture, or see why in the report")
@@ -74,15 +75,21 @@ def mix(lengths: Mapping[str, np.ndarray], options: Mapping[str, MixtureOptions]
         name: epoch_order(len(each), _seed(seed, name), 0)[: chosen[name].max_documents] for name, each in lengths.items()
     }
     tokens = {name: int(lengths[name][order].sum()) for name, order in orders.items()}
-    weights = {name: option.weight for name, option in chosen.items() if option.weight is not None}
-    if weights and len(weights) < len(chosen):
-        without = ", ".join(name for name in chosen if name not in weights)
-        raise DataError(f"weights are given for {', '.join(weights)} but not for {without}: give all sources one, or none")
+    weights = check_weights(chosen)
     epochs = {name: option.epochs for name, option in chosen.items()}
     if weights:
         size = min(tokens[name] * epochs[name] / weight for name, weight in weights.items())
         epochs = {name: size * weight / tokens[name] for name, weight in weights.items()}
     return [_share(name, lengths[name], orders[name], epochs[name]) for name in lengths]
+
+
+def check_weights(options: Mapping[str, MixtureOptions]) -> dict[str, float]:
+    """The weights; DataError where some sources have one and others do not."""
+    weights = {name: option.weight for name, option in options.items() if option.weight is not None}
+    if weights and len(weights) < len(options):
+        without = ", ".join(name for name in options if name not in weights)
+        raise DataError(f"weights are given for {', '.join(weights)} but not for {without}: give all sources one, or none")
+    return weights
 
 
 def _seed(seed: int, name: str) -> int:

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from .schema import MathProblem, TextDocument
 from .sources import Source
 
 BATCH_ROWS = 500
+BATCH_CHARACTERS = 4_000_000  # the memory of a worker does not depend on how long rows are
 EXAMPLES = 5
 EXAMPLE_CHARACTERS = 600
 HIT_CHARACTERS = 2_000
@@ -101,7 +102,7 @@ class Cleaner:
             with arrow.OSFile(str(aside), "wb") as sink, arrow.ipc.new_file(sink, _schema()) as writer:
                 for batch in self._batches(task):
                     writer.write_batch(batch)
-            aside.replace(target)
+            replace_synced(aside, target)
             check_unchanged(task)
             self._summary["name"] = task.name
             write_aside(target.with_suffix(".json"), json.dumps(self._summary, ensure_ascii=False))
@@ -112,11 +113,18 @@ class Cleaner:
         return self._summary
 
     def _batches(self, task: Task) -> Iterator[Any]:
-        items = self._items(task)
-        while batch := list(islice(items, BATCH_ROWS)):
-            kept = [row for number, item in batch for row in self._cleaned(number, item, task)]
-            if kept:
+        kept: list[_Row] = []
+        for number, item in self._items(task):
+            kept += self._cleaned(number, item, task)
+            if (
+                len(kept) >= BATCH_ROWS
+                or sum(len(row.text) for row in kept[-1:]) > BATCH_CHARACTERS // 10
+                or (len(kept) % 50 == 49 and sum(len(row.text) for row in kept) > BATCH_CHARACTERS)
+            ):
                 yield self._encoded(kept)
+                kept = []
+        if kept:
+            yield self._encoded(kept)
 
     def _items(self, task: Task) -> Iterator[tuple[int, Any]]:
         """Each row's number with the problem or text that it holds."""
@@ -218,6 +226,13 @@ def write_aside(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     aside = path.with_name(f"{path.name}.{os.getpid()}.partial")
     aside.write_text(text, encoding="utf-8")
+    replace_synced(aside, path)
+
+
+def replace_synced(aside: Path, path: Path) -> None:
+    """Give a file its name when its bytes are on the disk."""
+    with aside.open("rb+") as file:
+        os.fsync(file.fileno())
     aside.replace(path)
 
 

@@ -29,11 +29,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from olympiad.tokenizer import MathTokenizer
 
 from .decontamination import EvaluationIndex, statement_of
-from .documents import FORMAT, MANIFEST, read_manifest
+from .documents import FORMAT, read_manifest
 from .loading import source_files
-from .merging import Merger, remove_work, write_manifest
+from .merging import Merger, write_manifest
 from .mixture import MixtureOptions
 from .parts import Cleaner, Task, write_aside, write_error
+from .plan import is_done, work_folder
 from .recipe import PrepareOptions, resolve_source
 from .rows import DataError, RowError, Scan, read_rows, scan
 from .schema import TextDocument
@@ -94,17 +95,14 @@ def _prepare(
         "evaluation": evaluation_files,
         "part_bytes": part_bytes,
         "sources": described,
-        # Not part of what is compared: another mixture of the same documents needs no new tokens.
         "mixture": {name: source.model_dump(mode="json", include=MIXED) for name, source in options.sources.items()},
     }
-    if _is_done(folder, plan, restart, console):
-        manifest = read_manifest(folder)
-        if manifest["mixture"] != plan["mixture"]:
-            manifest["mixture"] = plan["mixture"]
-            write_manifest(folder, manifest)
-        return manifest
-    work = folder / "work"
-    work.mkdir(exist_ok=True)
+    if is_done(folder, plan, restart):
+        shutil.rmtree(folder / "work", ignore_errors=True)
+        console.print(f"{folder} is prepared already, nothing to do")
+        return _with_new_proportions(folder, plan)
+    work = work_folder(folder, plan)
+    work.mkdir(parents=True, exist_ok=True)
     for leftover in [*work.glob("*.partial"), *folder.glob("*.partial")]:
         leftover.unlink()
     write_aside(work / "plan.json", json.dumps(plan))
@@ -124,11 +122,23 @@ def _prepare(
             summaries[number] = summary
             bar.advance(shown)
     merger = Merger(
-        folder, plan, [summaries[task.number] for task in tasks], evaluation, tokenizer.vocab_size, tokenizer.decode
+        folder, work, plan, [summaries[task.number] for task in tasks], evaluation, tokenizer.vocab_size, tokenizer.decode
     )
     write_aside(folder / "tokenizer.json", tokenizer.json)
     manifest = merger.run()
-    remove_work(folder)
+    shutil.rmtree(folder / "work")
+    return manifest
+
+
+def _with_new_proportions(folder: Path, plan: dict[str, Any]) -> dict[str, Any]:
+    """The manifest, with the mixture, seed and licences of the plan: they need no new tokens."""
+    manifest = read_manifest(folder)
+    before = json.dumps(manifest)
+    manifest |= {"mixture": plan["mixture"], "options": plan["options"]}
+    for name, source in manifest["sources"].items():
+        source["licence"] = plan["sources"][name]["licence"]
+    if json.dumps(manifest) != before:
+        write_manifest(folder, manifest)
     return manifest
 
 
@@ -186,7 +196,10 @@ def _evaluation_problems(options: PrepareOptions, console: Console) -> tuple[lis
             for number, row in read_rows(path):
                 if isinstance(row, RowError):
                     raise DataError(f"{row} (an evaluation set has to be read whole)")
-                problems.append((name, number, _statement(found[name][0], row) if name in found else statement_of(row)))
+                try:
+                    problems.append((name, number, _statement(found[name][0], row) if name in found else statement_of(row)))
+                except DataError as error:
+                    raise DataError(f"{path}, line {number}: {error}") from error
     if absent:
         console.print(f"Evaluation sets that are not here, and so not compared with: {', '.join(absent)}")
     return problems, files
@@ -195,65 +208,6 @@ def _evaluation_problems(options: PrepareOptions, console: Console) -> tuple[lis
 def _statement(source: Source, row: dict[str, Any]) -> str:
     item = source.to_item(row, "")
     return item.text if isinstance(item, TextDocument) else item.problem
-
-
-def _is_done(folder: Path, plan: dict[str, Any], restart: bool, console: Console) -> bool:
-    """Whether nothing is left to do; a folder that was begun with another plan is refused, or cleared."""
-    begun = folder / "work" / "plan.json"
-    if (folder / MANIFEST).exists():
-        old = read_manifest(folder)
-    elif begun.exists():
-        old = json.loads(begun.read_text(encoding="utf-8"))
-    else:
-        others = [file.name for file in folder.iterdir() if file.name not in (".lock", "work", "tokenizer.json")]
-        if others and not any(
-            name.endswith((".partial", ".tokens", ".mask", ".rows", ".offsets", ".jsonl")) for name in others
-        ):
-            raise DataError(f"{folder} holds other files ({others[0]}): choose an empty folder")
-        return False
-    changes = _changes(old, plan)
-    if changes and not restart:
-        raise DataError(
-            f"{folder} was prepared from something else: {'; '.join(changes)}. Choose another folder, or --restart to do it anew"
-        )
-    if changes or (restart and not begun.exists()):
-        (folder / MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(folder / "work", ignore_errors=True)
-        for file in [*folder.glob("*-[0-9][0-9][0-9][0-9][0-9].*"), folder / "hits.jsonl"]:
-            file.unlink(missing_ok=True)
-        return False
-    if (folder / MANIFEST).exists():
-        remove_work(folder)
-        console.print(f"{folder} is prepared already, nothing to do")
-        return True
-    return False
-
-
-def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """What differs between two plans, in words."""
-    changes = [
-        f"{what} changed"
-        for what, part in {"the format": "format", "the tokenizer": "tokenizer", "the size of parts": "part_bytes"}.items()
-        if old.get(part) != new[part]
-    ]
-    for name in sorted({*old["options"], *new["options"]} - {"sources"}):
-        if old["options"].get(name) != new["options"].get(name):
-            changes.append(f"{name} was {old['options'].get(name)!r:.60} and is {new['options'].get(name)!r:.60}")
-    if old["options"]["sources"] != new["options"]["sources"]:
-        changes.append("the sources' options changed")
-    for kind in ("sources", "evaluation"):
-        before, after = _files(old[kind]), _files(new[kind])
-        changes += [
-            f"{name} changed" if name in before and name in after else f"{name} {'is new' if name in after else 'is gone'}"
-            for name in sorted({*before, *after})
-            if before.get(name) != after.get(name)
-        ]
-    return changes
-
-
-def _files(described: dict[str, Any]) -> dict[str, str]:
-    listed = {name: each["files"] if isinstance(each, dict) else each for name, each in described.items()}
-    return {f"{name} ({file['file']})": file["sha256"] for name, files in listed.items() for file in files}
 
 
 # -------------------------------------------------------------------------------------------------------- the engines
@@ -324,8 +278,11 @@ def _ray(cleaner: Cleaner, tasks: Sequence[Task], workers: int) -> Results:
         return
     started = not ray.is_initialized()
     if started:
-        num_cpus = None if os.environ.get("RAY_ADDRESS") else max(workers, 1)
-        ray.init(num_cpus=num_cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if os.environ.get("RAY_ADDRESS"):
+            ray.init(**quiet)
+        else:  # not a cluster that happens to run here
+            ray.init("local", num_cpus=max(workers, 1), include_dashboard=False, **quiet)
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
         numbers = ray.data.from_items([{"number": task.number} for task in tasks], override_num_blocks=len(tasks))

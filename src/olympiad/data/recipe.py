@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from .cleaning import CleaningOptions
 from .loading import find_source
-from .mixture import MixtureOptions
+from .mixture import MixtureOptions, check_weights
 from .rows import DataError
 from .sources import Source, custom_source
 
@@ -31,13 +31,22 @@ class SourceOptions(MixtureOptions):
     cleaning: CleaningOptions | None = None
     """Instead of the recipe's, for this source."""
 
+    @model_validator(mode="after")
+    def _own_files_only(self) -> Self:
+        if (self.fields or self.kind != "problems") and not (self.files or self.hub):
+            raise ValueError("fields and kind are for files of your own: give files = [...], or leave them out")
+        return self
+
+
+SourceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
 
 class PrepareOptions(BaseModel):
     """Everything that decides about the tokens that come out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    sources: dict[str, SourceOptions] = Field(min_length=1)
+    sources: dict[SourceName, SourceOptions] = Field(min_length=1)
     folder: Path | None = None
     """Where the sets of the registry are; OLYMPIAD_DATA, or else the Hugging Face Hub, if absent."""
     tokenizer: Path | None = None
@@ -53,6 +62,11 @@ class PrepareOptions(BaseModel):
     """Leave out what is an evaluation problem. Without it, training on the result has to be asked for by name."""
     evaluate: tuple[str, ...] | None = None
     """Sets that must not be trained on, "NAME/SPLIT" or files; all evaluation sets that are found if absent."""
+
+    @model_validator(mode="after")
+    def _weights_for_all_or_none(self) -> Self:
+        check_weights({name: source for name, source in self.sources.items() if source.epochs > 0})
+        return self
 
 
 def resolve_source(name: str, options: SourceOptions) -> Source:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.markup import escape
 from rich.text import Text
 from rich.tree import Tree
 
@@ -35,15 +36,20 @@ def shares_of(
     documents: ShardDocuments,
     manifest: dict[str, Any],
     mixture: Mapping[str, MixtureOptions] | None = None,
-    seed: int | None = None,
+    longest: float = float("inf"),
 ) -> list[Share]:
-    """What the folder's mixture, or another one, takes of each source."""
-    lengths, first = {}, 0
+    """What the folder's mixture, changed by ``mixture``, takes of the documents of each source up to a length."""
+    chosen = {name: MixtureOptions(**options) for name, options in manifest["mixture"].items()} | dict(mixture or {})
+    lengths = {name: documents.lengths[place][documents.lengths[place] <= longest] for name, place in _places(manifest).items()}
+    return mix(lengths, chosen, manifest["options"]["seed"])
+
+
+def _places(manifest: dict[str, Any]) -> dict[str, slice]:
+    """Which documents are those of each source."""
+    places, first = {}, 0
     for name, source in manifest["sources"].items():
-        lengths[name] = documents.lengths[first : first + source["documents"]]
-        first += source["documents"]
-    chosen = mixture or {name: MixtureOptions(**options) for name, options in manifest["mixture"].items()}
-    return mix(lengths, chosen, manifest["options"]["seed"] if seed is None else seed)
+        places[name] = slice(first, first := first + source["documents"])
+    return places
 
 
 def load_prepared(
@@ -59,16 +65,19 @@ def load_prepared(
         DataError: the folder is not prepared, damaged, or the mixture names a source that is not there.
     """
     documents, tokenizer, manifest = open_documents(folder)
-    shares = shares_of(documents, manifest, mixture)
-    firsts = np.cumsum([0, *(share.documents for share in shares)])
-    instances = np.concatenate([share.instances + first for share, first in zip(shares, firsts.tolist(), strict=False)])
-    return TokenDataset(documents, tokenizer, max_length, overlong, packing, instances), shares, manifest
+    longest = max_length if overlong == "drop" else float("inf")  # what is dropped has no part in the proportions
+    shares = shares_of(documents, manifest, mixture, longest)
+    places, short = _places(manifest), documents.lengths <= longest
+    instances = [np.flatnonzero(short[places[s.source]])[s.instances] + places[s.source].start for s in shares]
+    dataset = TokenDataset(documents, tokenizer, max_length, overlong, packing, np.concatenate(instances))
+    dataset.num_overlong += int((~short).sum())
+    return dataset, shares, manifest
 
 
 def mixture_tree(folder: Path, manifest: dict[str, Any], shares: Sequence[Share]) -> Tree:
     """Sources with documents, tokens and parts of the mixture."""
     total = sum(share.tokens for share in shares)
-    tree = Tree(f"[bold]{folder}[/]: {total:,} tokens an epoch", highlight=False)
+    tree = Tree(f"[bold]{escape(str(folder))}[/]: {total:,} tokens an epoch", highlight=False)
     for share in shares:
         source = manifest["sources"][share.source]
         capped = f", capped at {share.capped:,}" if share.capped < share.documents else ""
@@ -78,7 +87,7 @@ def mixture_tree(folder: Path, manifest: dict[str, Any], shares: Sequence[Share]
         )
         branch.add(
             f"{source['documents']:,} documents of {source['rows']:,} rows{capped}; {source['tokens']:,} tokens, "
-            f"{source['targets']:,} to predict; licence: {source['licence'] or 'not stated'}"
+            f"{source['targets']:,} to predict; licence: {escape(source['licence'] or 'not stated')}"
         )
         if source["rejected"]:
             branch.add("left out: " + ", ".join(f"{count:,} {reason}" for reason, count in source["rejected"].items()))

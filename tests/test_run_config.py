@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from olympiad.config import ConfigError, DataOptions, RunConfig, TrainingOptions, load_run, parse_run, to_toml
+from olympiad.config import ConfigError, DataOptions, RunConfig, TrainingOptions, load_recipe, load_run, parse_run, to_toml
+from olympiad.data.recipe import resolve_source
 from olympiad.model import MathTransformerConfig, RotaryScaling, get_base_config
 
 RECIPES = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.toml"))
@@ -239,3 +240,9 @@ def test_folder_of_a_run() -> None:
     """Guards against runs that overwrite each other's checkpoints by default."""
     assert RunConfig(name="a").folder == Path("runs/a")
     assert RunConfig(name="a", output_dir=Path("b")).folder == Path("b")
+
+
+@pytest.mark.parametrize("path", sorted((RECIPES[0].parent / "data").glob("*.toml")), ids=lambda path: path.name)
+def test_shipped_data_recipes(path: Path) -> None:
+    """A recipe in the repository that names what is not there."""
+    assert all(resolve_source(name, options) for name, options in load_recipe(path).sources.items())

@@ -443,7 +443,7 @@ def test_text_source(tmp_path: Path) -> None:
     folder = write(tmp_path / "corpus/openlogic.jsonl", {"text": "Let $x$."})
     with pytest.raises(DataError, match="openlogic holds texts, no problems"):
         MathDatasetLoader(folder).load("openlogic")
-    with pytest.raises(DataError, match="there is no data set 'opnlogic', only math, "):
+    with pytest.raises(DataError, match="there is no data set 'opnlogic'; did you mean 'openlogic'"):
         MathDatasetLoader(folder).load("opnlogic")
 
 

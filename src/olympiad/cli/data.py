@@ -60,7 +60,9 @@ def _prepare(
     from olympiad.data.prepare import prepare as prepare_folder
     from olympiad.data.show import mixture_tree, open_documents, shares_of
 
-    if (recipe is None) == (not sources):
+    if recipe is not None and sources:
+        raise UserError("a recipe names its sources itself: leave --sources out, or the recipe")
+    if recipe is None and not sources:
         raise UserError(
             "olympiad data prepare needs a recipe, or --sources NAME...: olympiad data prepare --sources math --out DIR"
         )
@@ -89,7 +91,7 @@ def _show(folder: tyro.conf.Positional[Path], row: int | None = None, source: st
     documents, tokenizer, manifest = open_documents(folder)
     console = Console(highlight=False, soft_wrap=True)
     if row is None:
-        console.print(mixture_tree(folder, manifest, shares_of(documents, manifest)))
+        Console(highlight=False).print(mixture_tree(folder, manifest, shares_of(documents, manifest)))
         return
     names = list(manifest["sources"])
     if source is not None and source not in names:
@@ -151,6 +153,9 @@ def _generate(
     from olympiad.data.generators import families as all_families
     from olympiad.data.generators import generate_split
 
+    if count < 1:
+        raise UserError(f"count is {count}, expected at least 1")
+    families, levels = tuple(dict.fromkeys(families)), tuple(dict.fromkeys(levels))
     aside = out.with_name(f".{out.name}.partial")
     written = 0
     try:

@@ -25,7 +25,7 @@ _CHUNK = 8_192  # rows or pairs
 _FRACTION_OF_DIGITS = re.compile(r"(frac|binom)\s*(\d)\s*(\d)")
 _NUMERALS = {word: str(number) for number, word in enumerate("two three four five six seven eight nine ten".split(), 2)}
 _NUMERAL_WORD = re.compile(rf"\b({'|'.join(_NUMERALS)})\b", re.IGNORECASE)
-_SIGN = re.compile(r"-?\d+!?|[+*/^<>=]|(?<![A-Za-z\\'])[B-Zb-z](?![A-Za-z])|\b[A-Z]{4,}\b|\\sqrt")
+_SIGN = re.compile(r"-?\d+!?|[+*/^<>=]|(?<![A-Za-z\\'])[B-Zb-z](?![A-Za-z])|\b[A-Z]{2,}\b|\\sqrt")
 
 Rows = NDArray[np.int64]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import glob
 import os
 import warnings
@@ -103,7 +104,9 @@ def find_source(name: str) -> Source:
         DataError: there is none; the message lists all.
     """
     if name not in SOURCES:
-        raise DataError(f"there is no data set {name!r}, only {', '.join(SOURCES)}")
+        near = difflib.get_close_matches(name, SOURCES, n=1)
+        advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(SOURCES)}"
+        raise DataError(f"there is no data set {name!r}; {advice}")
     return SOURCES[name]
 
 

@@ -59,16 +59,25 @@ class Merger:
     def run(self) -> dict[str, Any]:
         """Write the shards and, last, the manifest; the manifest."""
         keep, original, kind = self._duplicates()
+        self._check_rows_left(keep)
         sources = {name: self._source(name, keep, original, kind) for name in self.plan["sources"]}
-        for name, source in sources.items():
-            if not source["documents"]:
-                reasons = ", ".join(f"{count:,} {reason}" for reason, count in source["rejected"].items()) or "it has no rows"
-                example = next((each[0]["detail"] for each in source["examples"].values() if each), "")
-                raise DataError(f"nothing is left of {name}: {reasons}" + (f" ({example})" if example else ""))
         manifest = {**self.plan, "sources": sources, "overlaps": self._overlaps(keep, original)}
         self._write_hits()
         write_manifest(self.folder, manifest)
         return manifest
+
+    def _check_rows_left(self, keep: np.ndarray) -> None:
+        """Raise DataError for a source of which nothing is left."""
+        for name in self.plan["sources"]:
+            own = [part for part, summary in enumerate(self.summaries) if summary["name"] == name]
+            kept = np.concatenate([np.zeros(0, bool), *(keep[self.firsts[part] : self.firsts[part + 1]] for part in own)])
+            if kept.any():
+                continue
+            reasons = sum((Counter(self.summaries[part]["rejected"]) for part in own), Counter({"duplicate": len(kept)}))
+            listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common() if count) or "it has no rows"
+            examples = (self.summaries[part]["examples"].get(reasons.most_common(1)[0][0]) for part in own)
+            detail = next((f" ({found[0]['detail']})" for found in examples if found), "")
+            raise DataError(f"nothing is left of {name}: {listed}{detail}. Mend it, or take it out of the recipe")
 
     def _duplicates(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Over all rows: whether it stays, the row that it repeats, and how (1 exactly, 2 nearly)."""

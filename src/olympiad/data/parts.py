@@ -38,6 +38,9 @@ EXAMPLE_CHARACTERS = 600
 HIT_CHARACTERS = 2_000
 
 
+_ANSWER = " = "  # near duplicates agree in the numbers and names of their answers, too: else another thing is asked
+
+
 @dataclass(frozen=True)
 class Task:
     """A part, the source that it is of, and how the file looked when the parts were made."""
@@ -62,6 +65,7 @@ class _Row:
     id: str
     subject: str = ""
     level: str = ""
+    answer: str = ""
 
     @property
     def description(self) -> str:
@@ -156,7 +160,7 @@ class Cleaner:
         for problem in result.problems:
             if self._allowed(problem.id, number, problem.problem, task):
                 text = f"{problem.problem}\n{problem.solution}" if self.deduplicate == "solution" else problem.problem
-                yield _Row(number, text, problem_segments(problem), problem.id, problem.subject, problem.level)
+                yield _Row(number, text, problem_segments(problem), problem.id, problem.subject, problem.level, problem.answer)
 
     def _allowed(self, id: str, number: int, statement: str, task: Task) -> bool:
         """Whether the text is no evaluation problem; those that are, are noted."""
@@ -187,7 +191,7 @@ class Cleaner:
             arrow.array([row.number for row in kept], arrow.int64()),
             arrow.array([row.description for row in kept]),
             arrow.array([int(MathProblem("", text).key[:16], 16) for text in texts], arrow.uint64()),
-            arrow.array([int(numbers_key(text)) for text in texts], arrow.uint64()),
+            arrow.array([int(numbers_key(row.text + _ANSWER + row.answer)) for row in kept], arrow.uint64()),
             arrow.FixedSizeListArray.from_arrays(arrow.array(signatures(texts).ravel()), NUM_HASHES),
             arrow.ListArray.from_arrays(arrow.array(offsets), arrow.array(ids)),
             arrow.ListArray.from_arrays(arrow.array(offsets), arrow.array(mask)),

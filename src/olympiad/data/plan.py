@@ -51,6 +51,7 @@ def is_done(folder: Path, plan: dict[str, Any], restart: bool) -> bool:
         DataError: it holds something else and ``restart`` is not set; with it, that is thrown away.
     """
     foreign = [file.name for file in folder.iterdir() if not _OURS.fullmatch(file.name)]
+    foreign += [f"work/{file.name}" for file in (folder / "work").glob("*") if not re.fullmatch("[0-9a-f]{16}", file.name)]
     if foreign:
         raise DataError(f"{folder} holds other files ({foreign[0]}): choose an empty folder")
     try:

@@ -30,7 +30,7 @@ from olympiad.tokenizer import MathTokenizer
 
 from .decontamination import EvaluationIndex, statement_of
 from .documents import FORMAT, read_manifest
-from .loading import source_files
+from .loading import data_folder, source_files
 from .merging import Merger, write_manifest
 from .mixture import MixtureOptions
 from .parts import Cleaner, Task, write_aside, write_error
@@ -74,6 +74,9 @@ def prepare(
         raise DataError(f"another process is preparing {folder}: wait for it, or choose another folder") from error
     except OSError as error:
         raise write_error(folder, error) from error
+    except KeyboardInterrupt:
+        console.print("Stopped; the parts that are done are kept: run the same command to go on")
+        raise
 
 
 def _prepare(
@@ -107,7 +110,7 @@ def _prepare(
         leftover.unlink()
     write_aside(work / "plan.json", json.dumps(plan))
     index = EvaluationIndex(statement for *_, statement in evaluation)
-    cleaner = Cleaner(work, tokenizer.json, index, options.decontaminate, options.deduplicate)
+    cleaner = Cleaner(work.resolve(), tokenizer.json, index, options.decontaminate, options.deduplicate)
     summaries: dict[int, dict[str, Any]] = {}
     for task in tasks:
         done = work / f"{task.number:05d}.json"
@@ -158,7 +161,7 @@ def _tasks(options: PrepareOptions, part_bytes: int) -> tuple[list[Task], dict[s
         source = resolve_source(name, chosen)
         split = chosen.split if chosen.split in source.splits else next(iter(source.splits))
         files = []
-        for file in source_files(source, split, options.folder):
+        for file in map(Path.resolve, source_files(source, split, options.folder)):
             status = file.stat()
             scanned: Scan = scan(file, part_bytes)
             files.append({"file": "/".join(file.parts[-2:]), "bytes": scanned.num_bytes, "sha256": scanned.sha256})
@@ -173,6 +176,9 @@ def _evaluation_problems(options: PrepareOptions, console: Console) -> tuple[lis
     """Set, row and statement of everything that must not be trained on, and the files that it comes from."""
     found = {f"{source.name}/{split}": (source, split) for source in SOURCES.values() for split in source.splits}
     every = tuple(name for name, (source, split) in found.items() if source.splits[split].use == "evaluate")
+    folder = data_folder(options.folder)
+    if folder is not None and not folder.is_dir():
+        raise DataError(f"there is no folder {folder}: mend OLYMPIAD_DATA (or the recipe's folder), or unset it to use the Hub")
     problems: list[tuple[str, int, str]] = []
     files: dict[str, Any] = {}
     absent: list[str] = []
@@ -191,6 +197,7 @@ def _evaluation_problems(options: PrepareOptions, console: Console) -> tuple[lis
         if set(paths) <= seen:  # one set under two names
             continue
         seen |= set(paths)
+        found_before = len(problems)
         files[name] = [{"file": "/".join(path.parts[-2:]), "sha256": scan(path).sha256} for path in paths]
         for path in paths:
             for number, row in read_rows(path):
@@ -200,6 +207,8 @@ def _evaluation_problems(options: PrepareOptions, console: Console) -> tuple[lis
                     problems.append((name, number, _statement(found[name][0], row) if name in found else statement_of(row)))
                 except DataError as error:
                     raise DataError(f"{path}, line {number}: {error}") from error
+        if len(problems) == found_before:
+            raise DataError(f"the evaluation set {name} is empty")
     if absent:
         console.print(f"Evaluation sets that are not here, and so not compared with: {', '.join(absent)}")
     return problems, files
@@ -244,8 +253,12 @@ def _local(cleaner: Cleaner, tasks: Sequence[Task], workers: int) -> Results:
             yield task.number, cleaner(task)
         return
     context = multiprocessing.get_context("spawn")
+    main = threading.current_thread() is threading.main_thread()
     with ProcessPoolExecutor(min(workers, len(tasks)), context, _start_worker, (cleaner,)) as pool:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None  # a worker inherits this while it starts
         futures = [pool.submit(_work, task) for task in tasks]
+        if main:
+            signal.signal(signal.SIGINT, before)
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -288,7 +301,7 @@ def _ray(cleaner: Cleaner, tasks: Sequence[Task], workers: int) -> Results:
         numbers = ray.data.from_items([{"number": task.number} for task in tasks], override_num_blocks=len(tasks))
         arguments = (cleaner, {task.number: task for task in tasks})
         actors: Any = _RayCleaner  # Ray's annotation knows functions only
-        done = numbers.map(actors, fn_constructor_args=arguments, concurrency=max(workers, 1))
+        done = numbers.map(actors, fn_constructor_args=arguments, concurrency=min(max(workers, 1), len(tasks)))
         for row in done.iter_rows():
             if row["error"]:
                 raise DataError(row["error"])

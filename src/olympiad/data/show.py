@@ -91,9 +91,9 @@ def mixture_tree(folder: Path, manifest: dict[str, Any], shares: Sequence[Share]
         )
         if source["rejected"]:
             branch.add("left out: " + ", ".join(f"{count:,} {reason}" for reason, count in source["rejected"].items()))
-    compared = ", ".join(manifest["evaluation"]) or "nothing"
+    compared = escape(", ".join(manifest["evaluation"]))
     left = "contaminated rows left out" if manifest["options"]["decontaminate"] else "[red]contaminated rows kept[/]"
-    tree.add(f"compared with {compared}: {left}")
+    tree.add(f"compared with {compared}: {left}" if compared else "[red]compared with no evaluation set[/]")
     return tree
 
 

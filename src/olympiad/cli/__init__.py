@@ -16,7 +16,7 @@ from rich.console import Console
 
 from olympiad.errors import UserError
 
-from . import data, training
+from . import data, training, verification
 
 T = TypeVar("T")
 
@@ -84,4 +84,6 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "data report": data.report,
     "data generate": data.generate,
     "data decontaminate": data.decontaminate,
+    "verify": verification.verify,
+    "verify-file": verification.verify_file,
 }

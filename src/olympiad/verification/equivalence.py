@@ -1,0 +1,658 @@
+"""Whether two parsed answers say the same. Exact where values are exact; what can't be decided is not called wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import permutations, product
+from typing import Any
+
+from .evaluation import DIGITS, Evaluator, UndecidableError, Value, arbitrary, mp, mpf, multiply, same
+from .intervals import Intervals, as_intervals, variables
+from .intervals import equal as equal_intervals
+from .parsing import Answer, Tree, walk
+from .units import MULTIPLES, parse_unit, stem
+
+LEAST_POINTS = 2
+#: Points at which expressions in variables are compared: positive, of both signs, then whole numbers.
+_POINTS: tuple[tuple[Value, ...], ...] = (
+    tuple(Fraction(n, 7) for n in (11, 16, 9, 23, 5, 13, 18, 26, 8, 19)),
+    tuple(Fraction(n, 11) for n in (27, 8, 31, 14, 40, 19, 10, 29, 17, 25)),
+    tuple(Fraction(n, 13) for n in (-7, 22, -31, 17, 41, -11, 8, -28, 19, -5)),
+    tuple(Fraction(n, 17) for n in (-29, -13, 35, -46, 21, 9, -38, 12, -25, 44)),
+    (3, 5, 4, 7, 6, 2, 9, 8, 11, 10),
+    (6, 2, 7, 3, 9, 5, 4, 11, 8, 12),
+    (2, 9, 3, 8, 4, 7, 5, 6, 12, 13),
+)
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """What counts as the same without being so in mathematics; see ``docs/verification.md``."""
+
+    ignore_missing_units: bool = True
+    ignore_percent_sign: bool = True
+    long_decimals: int = 10
+    """A decimal of so many significant digits stands for the exact value that rounds to it; 0: never."""
+    rounding: bool = False
+    """A decimal answer is right when the gold rounds to it, or it to the gold's digits."""
+    labels: bool = True
+    """x = 5 is 5."""
+
+
+class Comparison:
+    """One comparison; ``rule`` says afterwards what decided."""
+
+    def __init__(self, conventions: Conventions | None = None) -> None:
+        self.conventions = conventions or Conventions()
+        self.rule = "structure"
+
+    # ------------------------------------------------------------------------------------------------ any answers
+
+    def equal(self, gold: Answer, answer: Answer) -> bool:
+        """Whether both say the same.
+
+        Raises:
+            UndecidableError: it can't be decided.
+        """
+        gold, answer = settled(gold), settled(answer)
+        kinds = {gold[0], answer[0]}
+        if "labelled" in kinds:
+            return self._labelled(gold, answer)
+        if kinds == {"equation"}:
+            return self._equations(gold, answer)
+        if "equation" in kinds:
+            self.rule = "an equation is no value"
+            return False
+        if "words" in kinds:
+            raise UndecidableError("words against mathematics")
+        if "congruence" in kinds:
+            return self._congruences(gold, answer)
+        if kinds & _RANGES or self._interval_against_point(gold, answer):
+            return self._ranges(gold, answer)
+        if kinds & {"list", "set", "brackets"} or _has_sign_choice(gold) or _has_sign_choice(answer):
+            return self._collections(gold, answer)
+        if "ratio" in kinds:
+            return self._ratios(gold, answer)
+        if kinds & {"quantity", "percent"}:
+            return self._quantities(gold, answer)
+        if gold[0] == "numbers" or answer[0] == "numbers":
+            return gold == answer
+        return self.trees(gold[1], answer[1])
+
+    def _labelled(self, gold: Answer, answer: Answer) -> bool:
+        if gold[0] == answer[0]:
+            (_, left, value, whole), (_, right, other, _) = gold, answer
+            renamed = _rename(left, right, other)
+            if renamed is not None:
+                self.rule = "equal values of one name"
+                return self.equal(value, renamed)
+            if _is_tuple(left) and _is_tuple(right):
+                one, two = _each_named(gold), _each_named(answer)
+                if one and two and {str(item[1]) for item in one} == {str(item[1]) for item in two}:
+                    return self._any_order(one, two)
+                return self.equal(value, other)
+            if whole is not None and answer[3] is not None and variables(whole) & variables(answer[3]) and not _constant(value):
+                return self._equations(("equation", whole), ("equation", answer[3]))
+            if self.equal(value, other):
+                raise UndecidableError("equal values under different names")
+            return False
+        labelled, other = (gold, answer) if gold[0] == "labelled" else (answer, gold)
+        if other[0] == "list" and _is_tuple(labelled[1]):
+            items, named = _elements(other), _each_named(labelled)
+            if named and all(item[0] == "labelled" for item in items):
+                return self._any_order(named, items)
+        if other[0] == "equation":
+            if labelled[3] is None:
+                return False
+            return self._equations(("equation", labelled[3]), other)
+        if not self.conventions.labels:
+            raise UndecidableError("a named value against a bare one")
+        self.rule = "the value that is named"
+        return self.equal(labelled[2], other) if labelled is gold else self.equal(other, labelled[2])
+
+    def _equations(self, gold: Answer, answer: Answer) -> bool:
+        """Up to a constant factor other than zero."""
+        self.rule = "one side minus the other, up to a factor"
+        return self._proportional(gold[1], answer[1], positive=False)
+
+    def _proportional(self, gold: Tree, answer: Tree, positive: bool) -> bool:
+        ratios: list[Value] = []
+        for left, right in _values_at_points(gold, answer):
+            if same(left, 0) or same(right, 0):
+                if same(left, 0) and same(right, 0):
+                    continue
+                return False
+            ratios.append(left / right if not isinstance(left, int) or not isinstance(right, int) else Fraction(left, right))
+            if not same(ratios[0], ratios[-1]):
+                return False
+        if len(ratios) < LEAST_POINTS:
+            raise UndecidableError("too few points at which both have values")
+        return not positive or bool(mp.re(_mp(ratios[0])) > 0)
+
+    def _congruences(self, gold: Answer, answer: Answer) -> bool:
+        self.rule = "congruence"
+        (residue, modulus), *other = ((each[1], each[2]) for each in (gold, answer) if each[0] == "congruence")
+        if not other:
+            bare = answer if gold[0] == "congruence" else gold
+            other = [(bare, modulus)]
+        values = [Evaluator().value(tree) for tree in (modulus, other[0][1])]
+        residues = []
+        for each in (residue, other[0][0]):
+            elements = _elements(settled(each))
+            if any(element[0] != "expression" for element in elements):
+                raise UndecidableError("a congruence to something that is no number")
+            residues.append([Evaluator().value(element[1]) for element in elements])
+        if not all(isinstance(value, int) for value in (*values, *residues[0], *residues[1])) or 0 in values:
+            raise UndecidableError("a congruence of numbers that are not whole")
+        first, second = ({value % values[0] for value in each} for each in residues)
+        return abs(values[0]) == abs(values[1]) and first == second
+
+    # ---------------------------------------------------------------------------------------------------- ranges
+
+    def _interval_against_point(self, gold: Answer, answer: Answer) -> bool:
+        """Whether pairs in brackets are to be read as intervals: one of them has to be one."""
+        pairs = [each for each in (gold, answer) if each[0] == "brackets" and len(each[2]) == 2]
+        return any((each[1], each[3]) in (("(", "]"), ("[", ")")) or _infinite(each) for each in pairs)
+
+    def _ranges(self, gold: Answer, answer: Answer) -> bool:
+        self.rule = "sets of real numbers"
+        sides: list[Intervals] = []
+        try:
+            sides = [as_intervals(gold), as_intervals(answer)]
+        except UndecidableError:
+            if gold[0] == answer[0] == "chain":
+                return self._inequalities(gold, answer)
+            if gold[0] == answer[0] == "brackets":
+                return (gold[1], gold[3]) == (answer[1], answer[3]) and self._in_order(gold[2], answer[2])
+            if gold[0] == answer[0] and gold[0] in ("union", "intersection", "all", "any"):
+                left, right = ((each[1:] if isinstance(each[1][0], str) else each[1]) for each in (gold, answer))
+                return self._any_order(list(left), list(right))
+            if gold[0] in ("numbers", "builder") and gold[0] == answer[0] and gold[1] == answer[1]:
+                return True
+            raise
+        return equal_intervals(*sides)
+
+    def _inequalities(self, gold: Answer, answer: Answer) -> bool:
+        """The same relations in several unknowns: differences up to a positive factor."""
+        self.rule = "inequalities, up to a positive factor"
+        left, right = _differences(gold), _differences(answer)
+        if len(left) != len(right):
+            raise UndecidableError("inequalities of different length")
+        for order in permutations(right):
+            if all(
+                strict == other and self._proportional(tree, candidate, positive=True)
+                for (tree, strict), (candidate, other) in zip(left, order, strict=True)
+            ):
+                return True
+        return False
+
+    # ------------------------------------------------------------------------------------------------ collections
+
+    def _collections(self, gold: Answer, answer: Answer) -> bool:
+        self.rule = "elements"
+        tuples = [each[0] == "brackets" for each in (gold, answer)]
+        if all(tuples):
+            if (gold[1], gold[3]) != (answer[1], answer[3]) and len(gold[2]) == 2:
+                self.rule = "different brackets"
+                return False
+            return self._in_order(gold[2], answer[2])
+        if any(tuples):
+            bracket, other = (gold, answer) if tuples[0] else (answer, gold)
+            if other[0] == "expression" and _column(other) is not None:
+                return self._in_order(bracket[2], _column(other) or ())
+            if other[0] == "set" and len(other[1]) != 1:
+                raise UndecidableError("a tuple against a set")
+            if other[0] == "list":
+                items = _elements(other)
+                if len(items) != 1 and all(item[0] != "brackets" for item in items):
+                    return self._in_order(bracket[2], items) if tuples[0] else self._in_order(items, bracket[2])
+            elif other[0] not in ("set", "list"):
+                if len(bracket[2]) == 1:
+                    return self.equal(bracket[2][0], other)
+                return False
+        left, right = _elements(gold), _elements(answer)
+        if gold[0] == "set" or answer[0] == "set":
+            left, right = self._distinct(left), self._distinct(right)
+        both_named = all(item[0] == "labelled" for item in [*left, *right])
+        named = [item[0] == "labelled" for item in (*left, *right)]
+        if any(named) and not both_named and all(item[0] == "labelled" for item in left) and len({str(i[1]) for i in left}) > 1:
+            return self._in_order([item[2] for item in left], right)
+        return self._any_order(left, right)
+
+    def _in_order(self, left: Sequence[Answer], right: Sequence[Answer]) -> bool:
+        return len(left) == len(right) and all(self._element(a, b) for a, b in zip(left, right, strict=True))
+
+    def _any_order(self, left: Sequence[Answer], right: Sequence[Answer]) -> bool:
+        if len(left) != len(right):
+            return False
+        rest, undecided = list(right), None
+        for item in left:
+            for place, candidate in enumerate(rest):
+                try:
+                    found = self._element(item, candidate)
+                except UndecidableError as error:
+                    found, undecided = False, error
+                if found:
+                    del rest[place]
+                    break
+            else:
+                if undecided is not None:
+                    raise undecided
+                return False
+        return True
+
+    def _element(self, left: Answer, right: Answer) -> bool:
+        if "words" in (left[0], right[0]):
+            return left == right
+        return self.equal(left, right)
+
+    def _distinct(self, items: Sequence[Answer]) -> list[Answer]:
+        kept: list[Answer] = []
+        for item in items:
+            if not any(self._element(item, other) for other in kept):
+                kept.append(item)
+        return kept
+
+    # ----------------------------------------------------------------------------------------------------- values
+
+    def _ratios(self, gold: Answer, answer: Answer) -> bool:
+        self.rule = "ratio"
+        if gold[0] != answer[0]:
+            ratio, other = (gold, answer) if gold[0] == "ratio" else (answer, gold)
+            if len(ratio[1]) != 2 or other[0] != "expression":
+                return False
+            return self.trees(("/", *ratio[1]), other[1])
+        left, right = gold[1], answer[1]
+        if len(left) != len(right):
+            return False
+        if any(part == ("dots",) for part in (*left, *right)):
+            return all(a == b if ("dots",) in (a, b) else self.trees(a, b) for a, b in zip(left, right, strict=True))
+        return all(self.trees(("*", left[0], b), ("*", right[0], a)) for a, b in zip(left[1:], right[1:], strict=True))
+
+    def _quantities(self, gold: Answer, answer: Answer) -> bool:
+        if "percent" in (gold[0], answer[0]):
+            self.rule = "percentage"
+            percent, other = (gold, answer) if gold[0] == "percent" else (answer, gold)
+            if gold[0] == answer[0]:
+                return self.trees(gold[1], answer[1])
+            if other[0] == "quantity":
+                if stem(other[2]) not in ("percent", "percentage", "pct"):
+                    raise UndecidableError("a percentage against a quantity with a unit")
+                return self.trees(gold[1], answer[1])
+            if self.conventions.ignore_percent_sign and self.trees(gold[1], answer[1]):
+                return True
+            hundredth = ("/", percent[1], ("number", Fraction(100), "100"))
+            return self.trees(hundredth, other[1]) if percent is gold else self.trees(other[1], hundredth)
+        self.rule = "units"
+        gold, answer = _with_letter_unit(gold, answer), _with_letter_unit(answer, gold)
+        if gold[0] != answer[0]:
+            quantity, bare = (gold, answer) if gold[0] == "quantity" else (answer, gold)
+            if quantity[2] == "degree" and same_or_none(self, ("degree", quantity[1]), bare[1]):
+                return True
+            factor = _multiple(quantity[2])
+            value = quantity[1] if factor == 1 else ("*", quantity[1], ("number", Fraction(factor), str(factor)))
+            if not self.conventions.ignore_missing_units and parse_unit(quantity[2])[0]:
+                raise UndecidableError("a unit on one side only")
+            return self.trees(value, bare[1]) if quantity is gold else self.trees(bare[1], value)
+        (dimensions, size, words), (other_dimensions, other_size, other_words) = parse_unit(gold[2]), parse_unit(answer[2])
+        left, right = (
+            ("*", each[1], ("number", scale * _multiple(each[2]), "")) for each, scale in ((gold, size), (answer, other_size))
+        )
+        if dimensions and other_dimensions and dimensions != other_dimensions:
+            self.rule = "units that can't be converted into each other"
+            return self._angles(gold, answer, dimensions, other_dimensions)
+        if not dimensions or not other_dimensions:
+            left, right = gold[1], answer[1]
+        if not self.trees(left, right):
+            return False
+        if not (words <= other_words or other_words <= words) and not (dimensions and other_dimensions):
+            raise UndecidableError(f"equal numbers of different things ({' '.join(words)}, {' '.join(other_words)})")
+        return True
+
+    def _angles(self, gold: Answer, answer: Answer, left: dict[str, int], right: dict[str, int]) -> bool:
+        if {*left, *right} != {"degree", "angle"}:
+            return False
+        trees = (("degree", each[1]) if (each is gold and "degree" in left) or (each is answer and "degree" in right) else each[1] for each in (gold, answer))  # fmt: skip
+        return self.trees(*trees)
+
+    def trees(self, gold: Tree, answer: Tree) -> bool:
+        """Two expressions: one value, or one function."""
+        signs = [_infinity(tree) for tree in (gold, answer)]
+        if any(signs):
+            self.rule = "infinity"
+            return signs[0] == signs[1]
+        names = variables(gold) | variables(answer)
+        applied = _mentions(gold, "apply") or _mentions(answer, "apply")
+        if not names and not applied and not _mentions(gold, "dots"):
+            self.rule = "exact value"
+            left, right = Evaluator().value(gold), Evaluator().value(answer)
+            return same(left, right) or self._decimal(gold, answer, left, right)
+        self.rule = "values at points"
+        found = 0
+        for left, right in _values_at_points(gold, answer):
+            if not same(left, right):
+                return False
+            found += 1
+        if found < LEAST_POINTS:
+            raise UndecidableError("too few points at which both have values")
+        return True
+
+    def _decimal(self, gold: Tree, answer: Tree, left: Value, right: Value) -> bool:
+        """A long decimal for an exact value, in either place; a rounded one where the policy says so."""
+        if isinstance(left, list) or isinstance(right, list):
+            return False
+        if not all(isinstance(value, int | Fraction) or mp.im(value) == 0 for value in (left, right)):
+            return False
+        for tree, value, exact, is_gold in ((gold, left, right, True), (answer, right, left, False)):
+            digits, unit = _decimal_digits(tree)
+            if unit is None:
+                continue
+            enough = self.conventions.long_decimals and digits >= self.conventions.long_decimals
+            if (enough or (self.conventions.rounding and (is_gold or _decimal_digits(gold)[1] is not None))) and abs(
+                _mp(value) - _mp(exact)
+            ) <= _mp(unit) / 2 * (1 + mpf(10) ** -20):
+                self.rule = "rounded to the digits given"
+                return True
+        return False
+
+
+def same_or_none(comparison: Comparison, left: Tree, right: Tree) -> bool:
+    try:
+        return comparison.trees(left, right)
+    except UndecidableError:
+        return False
+
+
+_RANGES = frozenset(("union", "intersection", "difference", "chain", "any", "all", "builder"))
+
+
+def settled(answer: Answer) -> Answer:
+    """Equations with a name on one side as named values; chains of equal numbers as the number."""
+    if answer[0] != "chain":
+        return ("expression", ("constant", "infty")) if answer == ("words", "infinity") else answer
+    sides, relations = answer[1], answer[2]
+    if relations == ("in",):
+        return ("labelled", sides[0], sides[1], None) if _is_name(sides[0]) else answer
+    if set(relations) == {"equiv"} and len(sides) == 2:
+        relations = ("=",)
+    if set(relations) != {"="}:
+        return answer
+    if all(map(_constant, sides)):
+        if any(side[0] != sides[0][0] for side in sides) or not all(
+            same(Evaluator().value(sides[0][1]), Evaluator().value(side[1])) for side in sides[1:] if side[0] == "expression"
+        ):
+            raise UndecidableError("an equation that is false")
+        return settled(sides[-1])
+    first, last = sides[0], sides[-1]
+    if not _is_name(first) and _is_name(last) and len(sides) == 2:
+        first, last = last, first
+    difference = ("-", first[1], last[1]) if first[0] == last[0] == "expression" else None
+    if _is_name(first) or (_constant(last) and len(sides) > 2):
+        return ("labelled", first, settled(last), difference)
+    if difference is None:
+        raise UndecidableError("an equation of things that are no expressions")
+    if _evaluates(first) and not variables(last):
+        return settled(last)
+    return ("equation", difference)
+
+
+def _evaluates(answer: Answer) -> bool:
+    return answer[0] == "expression" and not variables(answer[1]) and not _mentions(answer[1], "apply")
+
+
+def _constant(answer: Answer) -> bool:
+    return answer[0] in ("expression", "quantity", "percent") and not variables(answer[1]) and not _mentions(answer[1], "apply")
+
+
+def _is_name(answer: Answer) -> bool:
+    """A variable, f(x), (x, y), A:B: something that an answer is given to."""
+    if answer[0] == "words":
+        return True
+    if answer[0] == "expression":
+        tree = answer[1]
+        if tree[0] == "variable":
+            return True
+        if tree[0] == "apply":
+            return True
+        if tree[0] == "call" and tree[1] in ("min", "max", "abs", "det", "arg", "gcd", "lcm") and variables(tree):
+            return False
+        # AB, or P(x) read as a product
+        return tree[0] == "*" and all(part[0] == "variable" for part in tree[1:]) and tree[1][1].isupper()
+    if answer[0] == "ratio":
+        return all(variables(tree) or _mentions(tree, "apply") for tree in answer[1])
+    return answer[0] == "brackets" and all(
+        item[0] == "expression" and item[1][0] in ("variable", "apply") for item in answer[2]
+    )
+
+
+def _is_tuple(answer: Answer) -> bool:
+    return bool(answer[0] == "brackets")
+
+
+def _each_named(answer: Answer) -> list[Answer]:
+    """(a, b) = (1, 2) as a = 1 and b = 2."""
+    names, values = answer[1], answer[2]
+    if values[0] != "brackets" or len(values[2]) != len(names[2]):
+        return []
+    return [("labelled", name, value, None) for name, value in zip(names[2], values[2], strict=True)]
+
+
+def _rename(left: Answer, right: Answer, value: Answer) -> Answer | None:
+    """``value`` with the bound variables of the name ``right`` called as in ``left``; None where the names differ."""
+    if left == right:
+        return value
+    if left[0] != "expression" or right[0] != "expression":
+        return None
+    a, b = left[1], right[1]
+    if a[0] == "*" and b[0] == "*" and a[1] == b[1]:  # P(x) = ... and P(t) = ..., read as products
+        return _substituted(value, {b[2][1]: a[2][1]})
+    if a[0] != "apply" or b[0] != "apply" or a[1] != b[1] or len(a[2]) != len(b[2]):
+        return None
+    if not all(part[0] == "variable" for part in (*a[2], *b[2])):
+        return value if a == b else None
+    return _substituted(value, {new[1]: old[1] for old, new in zip(a[2], b[2], strict=True)})
+
+
+def _substituted(tree: Any, names: dict[str, str]) -> Any:
+    if isinstance(tree, tuple):
+        if len(tree) == 2 and tree[0] == "variable":
+            return ("variable", names.get(tree[1], tree[1]))
+        return tuple(_substituted(part, names) for part in tree)
+    return [_substituted(part, names) for part in tree] if isinstance(tree, list) else tree
+
+
+def _mentions(tree: Any, kind: str) -> bool:
+    found = False
+
+    def visit(part: Tree) -> None:
+        nonlocal found
+        found = found or part[0] == kind
+
+    walk(tree, visit)
+    return found
+
+
+def _has_sign_choice(answer: Answer) -> bool:
+    return answer[0] in ("expression", "quantity", "percent") and (_mentions(answer[1], "pm") or _mentions(answer[1], "mp"))
+
+
+def _elements(answer: Answer) -> list[Answer]:
+    """The elements of a list or set, both signs of ± apart, every equation of one name as its value."""
+    items = answer[1] if answer[0] in ("list", "set") else [answer]
+    result: list[Answer] = []
+    for item in map(settled, items):
+        if _has_sign_choice(item):
+            result += [(item[0], _signed(item[1], sign), *item[2:]) for sign in (1, -1)]
+        elif item[0] == "labelled" and _has_sign_choice(item[2]):
+            result += [(item[0], item[1], each, None) for each in _elements(item[2])]
+        elif item[0] == "labelled" and item[2][0] == "list":
+            result += item[2][1]
+        else:
+            result.append(item)
+    return result
+
+
+def _signed(tree: Any, sign: int) -> Any:
+    if isinstance(tree, tuple):
+        if tree and tree[0] in ("pm", "mp"):
+            return ("+" if (tree[0] == "pm") == (sign == 1) else "-", _signed(tree[1], sign), _signed(tree[2], sign))
+        return tuple(_signed(part, sign) for part in tree)
+    return tree
+
+
+def _column(answer: Answer) -> tuple[Answer, ...] | None:
+    """The entries of a matrix of one column or one row."""
+    tree = answer[1]
+    if tree[0] != "matrix":
+        return None
+    rows = tree[1]
+    if len(rows) == 1 or len(rows[0]) == 1:
+        return tuple(("expression", cell) for row in rows for cell in row)
+    return None
+
+
+def _infinite(answer: Answer) -> bool:
+    return any(item[0] == "expression" and _infinity(item[1]) for item in answer[2])
+
+
+def _infinity(tree: Tree) -> int:
+    """1 for infinity, -1 for minus infinity, 0 for everything else."""
+    sign = 1
+    while tree[0] == "negative":
+        sign, tree = -sign, tree[1]
+    return sign if tree == ("constant", "infty") else 0
+
+
+def _differences(chain: Answer) -> list[tuple[Tree, bool]]:
+    """Each relation as (difference that is positive or zero, whether strictly)."""
+    found = []
+    for left, relation, right in zip(chain[1], chain[2], chain[1][1:], strict=False):
+        if left[0] != "expression" or right[0] != "expression" or relation not in ("<", ">", "le", "ge"):
+            raise UndecidableError("such a relation")
+        larger, smaller = (right, left) if relation in ("<", "le") else (left, right)
+        found.append((("-", larger[1], smaller[1]), relation in ("<", ">")))
+    return found
+
+
+def _values_at_points(gold: Tree, answer: Tree) -> Any:
+    """Both values at each point where both have one, and one of them is real only if both are."""
+    names = sorted(variables(gold) | variables(answer))
+    if _mentions(gold, "dots") or _mentions(answer, "dots"):
+        gold, answer = _without_dots(gold), _without_dots(answer)
+    for number, point in enumerate(_POINTS):
+        at = {name: point[place] if place < len(point) else arbitrary(f"{name}{number}") for place, name in enumerate(names)}
+        try:
+            left, right = Evaluator(at).value(gold), Evaluator(at).value(answer)
+        except UndecidableError as error:
+            if "too" in str(error):
+                raise
+            continue
+        if _all_real(left) != _all_real(right):
+            continue
+        yield left, right
+
+
+def _all_real(value: Value) -> bool:
+    return all(_is_real(cell) for row in value for cell in row) if isinstance(value, list) else _is_real(value)
+
+
+def _is_real(value: Value) -> bool:
+    return isinstance(value, int | Fraction) or abs(mp.im(value)) < mpf(10) ** -(DIGITS - 10)
+
+
+def _without_dots(tree: Any) -> Any:
+    """t_1 + t_2 + \\cdots + t_n as a sum, a product likewise, where the last term gives the first ones for n = 1, 2."""
+    if not isinstance(tree, tuple):
+        return tree
+    if tree and tree[0] in ("+", "*", "-") and _mentions(tree[1:], "dots"):
+        operator = "*" if tree[0] == "*" else "+"
+        terms = _flattened(tree, operator)
+        if terms.count(("dots",)) == 1:
+            place = terms.index(("dots",))
+            first, last = terms[:place], terms[place + 1 :]
+            if first and len(last) == 1 and not any(_mentions(term, "dots") for term in (*first, *last)):
+                return _repeated(first, last[0], operator)
+        raise UndecidableError("dots whose rule is not clear")
+    return tuple(_without_dots(part) for part in tree)
+
+
+def _flattened(tree: Tree, operator: str) -> list[Tree]:
+    if tree[0] == operator and len(tree) == 3:
+        return [*_flattened(tree[1], operator), *_flattened(tree[2], operator)]
+    return [tree]
+
+
+def _repeated(first: Sequence[Tree], last: Tree, operator: str) -> Tree:
+    names = sorted(variables(last) & {"n", "k", "m", "N"}, key="nkmN".index)
+    for name, skipped, start in product(names, range(max(len(first) - 1, 1)), (1, 0, 2)):  # v in v (1 - a_1) (1 - a_2) ...
+        own = first[skipped:]
+        terms = [_at(last, name, ("number", Fraction(start + place), str(start + place))) for place in range(len(own))]
+        if all(_agree(term, wanted) for term, wanted in zip(terms, own, strict=True)):
+            index = ("variable", "index of dots")
+            lower = ("number", Fraction(start), str(start))
+            body = _at(last, name, index)
+            result: Tree = ("sum" if operator == "+" else "prod", index[1], lower, ("variable", name), body)
+            for factor in first[:skipped]:
+                result = (operator, factor, result)
+            return result
+    raise UndecidableError("dots whose rule is not clear")
+
+
+def _at(tree: Any, name: str, value: Tree) -> Any:
+    if tree == ("variable", name):
+        return value
+    return tuple(_at(part, name, value) for part in tree) if isinstance(tree, tuple) else tree
+
+
+def _agree(left: Tree, right: Tree) -> bool:
+    names = sorted(variables(left) | variables(right))
+    at = {name: arbitrary(name) for name in names}
+    try:
+        return same(Evaluator(at).value(left), Evaluator(at).value(right))
+    except UndecidableError:
+        return False
+
+
+def _with_letter_unit(answer: Answer, other: Answer) -> Answer:
+    """2500 m beside a quantity is no product."""
+    if answer[0] == "expression" and other[0] == "quantity" and answer[1][0] == "*":
+        value, letter = answer[1][1:]
+        if letter[0] == "variable" and letter[1] in ("m", "g", "s", "h", "L", "l") and not variables(value):
+            return ("quantity", value, letter[1])
+    return answer
+
+
+def _multiple(unit: str) -> int:
+    found = [MULTIPLES[stem(word)] for word in re.findall("[a-z]+", unit.casefold()) if stem(word) in MULTIPLES]
+    return found[0] if found else 1
+
+
+def _decimal_digits(tree: Tree) -> tuple[int, Fraction | None]:
+    """Significant digits of a decimal literal (also times a power of ten) and the worth of its last digit; else None."""
+    scale = Fraction(1)
+    while tree[0] == "negative":
+        tree = tree[1]
+    if tree[0] == "*" and tree[2][0] == "^" and tree[2][1][:2] == ("number", 10):
+        exponent = Evaluator().value(tree[2][2])
+        if not isinstance(exponent, int) or abs(exponent) > 1000:
+            return 0, None
+        scale, tree = Fraction(10) ** exponent, tree[1]
+        while tree[0] == "negative":
+            tree = tree[1]
+    if tree[0] != "number" or "." not in tree[2] or "e" in tree[2].lower():
+        return 0, None
+    whole, _, part = tree[2].partition(".")
+    return len((whole + part).lstrip("0")), multiply(Fraction(1, 10 ** len(part)), scale)
+
+
+def _mp(value: Value) -> Any:
+    return (
+        mpf(value.numerator) / value.denominator
+        if isinstance(value, Fraction)
+        else mpf(value)
+        if isinstance(value, int)
+        else value
+    )

@@ -1,0 +1,264 @@
+"""The final answer in a text, in linear time. The first rule that finds one decides:
+
+1. what follows the last ``</think>`` is the text; chat marks end it
+2. the last ``\\boxed{...}`` or ``\\fbox{...}``, with those in the same sentence that belong to it
+3. ``#### ...``
+4. a phrase: "final answer is ...", "the answer is ...", "Answer: ...", in several languages
+5. a text that is nothing but an answer
+6. in the last sentence that holds mathematics: the last formula, after its last "="; the last bold number; the last number
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .parsing import parse
+from .tokens import NotUnderstoodError
+
+TAIL = 4_000  # characters of prose that are searched
+_BOX = re.compile(r"\\+(?:boxed|fbox)\s*(?:\{|(?=[\w\\]))")
+_MARKS = re.compile(r"<\|[a-z_]+\|>|</?s>|\[/?INST\]|<(?:end|start)_of_turn>|<eos>")
+_PHRASE = re.compile(
+    r"(?:final\s+answer|answer|solution|result|ans|antwort|lösung|ergebnis|réponse|reponse|respuesta|resposta|risposta|odpowiedź|"
+    r"ответ|答案|最终答案|答|الجواب|الإجابة|答え)\s*(?:to\s+(?:the|this)\s+(?:problem|question)\s*)?"
+    r"(?:\*\*)?\s*(?:is\s+for\s+sure|is\s+therefore|is\s+thus|is\s+simply|is|are|equals|ist|lautet|est|es|é|è|是|为|為|هو|هي|:|：|=)"
+    r"\s*(?:\*\*)?\s*:?",
+    re.IGNORECASE,
+)
+_HASHES = re.compile(r"####\s*:?\s*([^\n]+)")
+_FOR_ALL = re.compile(r"(\S)\s*,?\s*for (?:all|every|each|any)\b[^.]*\.?\s*$")
+_HOPE = re.compile(r"I hope (?:it|this) is correct\.?.*", re.IGNORECASE | re.DOTALL)
+_MATH = re.compile(r"\$\$(.+?)\$\$|\$((?:[^$\\]|\\.)+?)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)", re.DOTALL)
+_NUMBER = re.compile(
+    r"[-−+]?\s?(?:\\?\$\s?)?\d[\d,]*(?:\.\d+)?(?:\s?/\s?\d+)?(?:\s?\\?%)?(?![\d])(?:\s*=\s*(?=\d)[-\d.,/ ]+\d)?"
+)
+_BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
+_SENTENCE = re.compile(r"(?<=[.!?。！？])\s+|(?<=[。！？])|\n+")
+_CHOICE = re.compile(r"(?<![A-Za-z\\])\(?([A-J])\)?(?![A-Za-z'’])")
+_TRAILING = re.compile(r"(?:\.\s|\n|。|，(?=\D)|<)|(?:,|;)?\s+(?:because|since|so|which|where|as|it|and\s+(?:not|the)|but|for|if)\b", re.IGNORECASE)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """An answer as it stands in a text, and the rule that found it."""
+
+    text: str
+    rule: str
+
+
+def extract_answer(text: str) -> str | None:
+    """The final answer of a text as it is written there; None where there is none.
+
+    >>> extract_answer(r"So $x = 3$, and the answer is $\\boxed{\\frac{1}{2}}$.")
+    '\\\\frac{1}{2}'
+    >>> extract_answer("Therefore there are 12 ways."), extract_answer("The answer is 7, I think.")
+    ('12', '7')
+    """
+    found = extract(text)
+    return found.text if found else None
+
+
+def extract(text: str) -> Extracted | None:
+    """The final answer, with the rule that found it."""
+    text = text.rsplit("</think>", 1)[-1]
+    text = _FOR_ALL.sub(r"\1", text, count=1) if len(text) <= 400 else text
+    mark = _MARKS.search(text)
+    if mark and text[: mark.start()].strip():
+        text = text[: mark.start()]
+    boxed = _boxed(text)
+    if boxed is not None:
+        return Extracted(boxed, "boxed")
+    hashes = _HASHES.findall(text[-TAIL:])
+    if hashes and hashes[-1].strip():
+        return Extracted(hashes[-1].strip(), "####")
+    tail = _HOPE.sub("", text[-TAIL:]).strip()
+    if not tail:
+        return None
+    if len(text) <= 400 and (_is_answer(tail) or _is_short(tail)):
+        return Extracted(tail, "bare")
+    return _phrased(tail) or _last_mathematics(tail)
+
+
+_PROSE = frozenset(
+    "the is are was there so we it that therefore thus hence then this these answer result solution total final which have has "
+    "get find equals answers".split()
+)
+
+
+def _is_answer(text: str) -> bool:
+    """Whether the whole text is one answer and no prose."""
+    outside = re.sub(r"\\(?:text|mbox|textbf|mathrm)\s*\{[^{}]*\}", " ", text)
+    if _MATH.search(outside):
+        outside = _MATH.sub(" ", outside)
+        if any(word.lower() not in ("and", "or") for word in re.findall(r"[^\W\d_]{2,}", outside)):
+            return False
+    words = [word.lower() for word in re.findall(r"(?<!\\)(?<![A-Za-z])[A-Za-z]{2,}", outside)]
+    if len(words) > 4 or "\n" in text.strip() or any(word in _PROSE for word in words):
+        return False
+    try:
+        parse(text)
+    except NotUnderstoodError:
+        return False
+    return True
+
+
+def _is_short(text: str) -> bool:
+    """A few words and numbers that make no sentence: a date, a name."""
+    words = re.findall(r"[^\W\d_]+", text)
+    plain = len(text) <= 40 and not re.search(r"[$\\=*:#]|[.!?] \w", text) and text.isascii() and not _PHRASE.search(text)
+    return plain and 1 <= len(words) <= 4 and not any(word.lower() in _PROSE - {"the"} for word in words)
+
+
+_NEW_THOUGHT = re.compile(
+    r"[.!?。:\n](?:\s|$)|\n|\b(?:final|answer|no|not|wait|actually|so|then|hence|therefore|thus|gives|get|which|is|instead)\b",
+    re.IGNORECASE,
+)
+
+
+def _boxed(text: str) -> str | None:
+    """The last box; several in one sentence with hardly anything between them are one answer."""
+    boxes = []
+    for match in _BOX.finditer(text):
+        start = match.end()
+        if match[0].endswith("{"):
+            end = _closing(text, start)
+            boxes.append((match.start(), end + 1, text[start:end]))
+        else:
+            end = start + (re.compile(r"\\[A-Za-z]+|\S").match(text, start) or match).end() - start
+            boxes.append((match.start(), end, text[start:end]))
+    boxes = [
+        box
+        for place, box in enumerate(boxes)
+        if not any(other[0] < box[0] < other[1] for other in boxes[max(0, place - 8) : place])
+    ]
+    boxes = [box for box in boxes if box[2].strip()]
+    if not boxes:
+        return None
+    together = [boxes[-1]]
+    for box in reversed(boxes[:-1]):
+        between = text[box[1] : together[0][0]]
+        if len(between) > 60 or _NEW_THOUGHT.search(between):
+            break
+        if not re.search(r"and|or|,|;|和|и|y|et|und", re.sub(r"\\[A-Za-z]+", " ", between)):
+            break
+        together.insert(0, box)
+    answers = [_unboxed(box[2].strip()) for box in together]
+    return answers[0] if len(set(answers)) == 1 else ", ".join(answers)
+
+
+def _unboxed(text: str) -> str:
+    inner = _BOX.search(text)
+    return text[inner.end() : _closing(text, inner.end())] if inner and inner[0].endswith("{") and inner.start() == 0 else text
+
+
+def _closing(text: str, start: int) -> int:
+    """Where the brace that is open at ``start`` closes; the end of the line, or of the text, where it never does."""
+    depth = 1
+    for brace in re.compile(r"\\.|[{}]", re.DOTALL).finditer(text, start, start + 20_000):
+        depth += {"{": 1, "}": -1}.get(brace[0], 0)
+        if depth == 0:
+            return brace.start()
+    line = re.compile(r"(?<!\\)\$|\n|$").search(text, start)
+    return line.start() if line else len(text)
+
+
+def _phrased(tail: str) -> Extracted | None:
+    """What follows the last phrase that announces an answer."""
+    for match in reversed(list(_PHRASE.finditer(tail))):
+        rest = tail[match.end() :].strip().lstrip("*:").strip()
+        if not rest:
+            continue
+        if re.match(r"not\b", rest):
+            instead = re.search(r"\b(?:it is|it's|but)\s+(.+)", rest)
+            if instead is None:
+                continue
+            rest = instead[1]
+        line = rest.split("\n\n")[0]
+        choice = re.match(r"[\s$*\\(]*(?:text(?:bf)?\{)?\(?([A-J])\)?\}?(?=$|[\s.,:;)*$}])", line)
+        if choice and not re.match(r"A\s+[a-z]", line):
+            return Extracted(choice[1], "phrase, choice")
+        formula = _MATH.match(line)
+        if formula and not re.match(r"\s*(?:\\?%|percent)", line[formula.end() :]):
+            formulas = [formula]
+            while more := re.compile(r"\s*(?:,|and|or|;)\s*(?=\$|\\[(\[])", re.IGNORECASE).match(line, formulas[-1].end()):
+                following = _MATH.match(line, more.end())
+                if following is None:
+                    break
+                formulas.append(following)
+            return Extracted(", ".join(_content(each) for each in formulas), "phrase")
+        cut = _TRAILING.search(line)
+        candidate = (line[: cut.start()] if cut else line).strip(" .*,;")
+        first = re.split(r",\s", candidate)[0]
+        prose = re.search(r",\s+[A-Za-z]+\s+[a-z]{2,}", candidate)
+        for text in (first, candidate) if prose else (candidate, first):
+            if text and _is_answer(text):
+                return Extracted(text, "phrase")
+        number = _NUMBER.search(candidate) if not _MATH.search(candidate) else None
+        last = Extracted(number[0].strip(), "first number") if number else _last_mathematics(candidate or line)
+        if last:
+            return Extracted(last.text, f"phrase, {last.rule}")
+    return None
+
+
+def _content(match: re.Match[str]) -> str:
+    return next(group for group in match.groups() if group is not None).strip()
+
+
+def _last_mathematics(tail: str) -> Extracted | None:
+    """The last formula or number of the last sentence that holds one."""
+    formula_alone = tail.isascii() and len(re.findall(r"[^\W\d_]{2,}", re.sub(r"\\[A-Za-z]+", " ", _MATH.sub(" ", tail)))) < 2
+    for sentence in reversed(_joined(_SENTENCE.split(tail))):
+        formulas = [match for match in _MATH.finditer(sentence) if re.search(r"[\dA-Za-z]", _content(match))]
+        rest = sentence[formulas[-1].end() :] if formulas else sentence
+        bold = [match[1] for match in _BOLD.finditer(sentence) if re.search(r"\d", match[1])]
+        if formulas and not _NUMBER.search(rest):
+            return Extracted(_after_equals(_content(formulas[-1])), "last formula")
+        if bold and not formulas:
+            inside = bold[-1].strip(" .:")
+            if _is_answer(inside):
+                return Extracted(inside, "bold")
+        numbers = [match[0] for match in _NUMBER.finditer(_MATH.sub(" ", sentence))]
+        if numbers and not formula_alone:  # a number is never picked out of a formula that was not understood
+            return Extracted(numbers[-1].rpartition("=")[2].strip(" ,"), "last number")
+    return None
+
+
+def _joined(sentences: list[str]) -> list[str]:
+    """Sentences again, where a split fell into a formula."""
+    joined: list[str] = []
+    for sentence in sentences:
+        if joined and joined[-1].count("$") % 2 == 1:
+            joined[-1] += " " + sentence
+        elif sentence.strip():
+            joined.append(sentence)
+    return joined
+
+
+def _after_equals(formula: str) -> str:
+    """A chain of calculation stands for its end: 3 + 4 = 7 for 7; an equation with a name stays whole."""
+    formula = re.sub(r"\\(?:begin|end)\{(?:align(?:ed)?\*?|gathered|split|cases)\}", "", formula)
+    sides = re.split(r"(?<![<>!:\\])&?=(?!=)", formula)
+    if (
+        len(sides) >= 2
+        and re.search(r"\d", sides[-1])
+        and (len(sides) > 2 or not re.fullmatch(r"[\s\\A-Za-z_{}()\d,']{1,12}", sides[0]))
+    ):
+        return sides[-1].strip(" .")
+    return formula
+
+
+def choice_letter(text: str) -> str | None:
+    """The option that a text decides for: its first letter after a phrase, alone, or in front.
+
+    >>> choice_letter("The answer is (C)."), choice_letter("D. it can't be A"), choice_letter(r"\\text{B}")
+    ('C', 'D', 'B')
+    """
+    found = extract(text)
+    inner = found.text if found and found.rule in ("boxed", "phrase, choice", "phrase") else text.strip()
+    plain = re.sub(r"\\(?:text|textbf|mathrm|mathbf|textit)\s*\{([^{}]*)\}", r"\1", inner).strip(" $*.")
+    front = re.match(r"\(?([A-Ja-j])\)?(?=$|[\s.):,;])", plain)
+    if front and not re.match(r"[Aa]\s+[a-z]", plain):
+        return front[1].upper()
+    letters = _CHOICE.findall(plain[-200:])
+    return letters[-1] if letters and len(set(letters)) == 1 else None

@@ -1,7 +1,23 @@
-"""Text -> verdict."""
+"""Text -> verdict: is an answer right, which step goes wrong, how good is the reasoning."""
 
 from .extraction import extract_answer
 from .pool import verify_batch
+from .quality import aggregate, reasoning_quality
+from .steps import Claim, StepCheck, StepReport, check_steps, split_steps
 from .verdict import POLICIES, Policy, Verdict, verify
 
-__all__ = ["POLICIES", "Policy", "Verdict", "extract_answer", "verify", "verify_batch"]
+__all__ = [
+    "POLICIES",
+    "Claim",
+    "Policy",
+    "StepCheck",
+    "StepReport",
+    "Verdict",
+    "aggregate",
+    "check_steps",
+    "extract_answer",
+    "reasoning_quality",
+    "split_steps",
+    "verify",
+    "verify_batch",
+]

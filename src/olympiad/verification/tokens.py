@@ -222,7 +222,9 @@ def tokenize(text: str, thousands: bool = True) -> list[Token]:
     return tokens
 
 
-_PLAIN_WORDS = frozenset("yes no odd even true false none both all the is of to it we are was has not for with from that this".split())
+_PLAIN_WORDS = frozenset(
+    "yes no odd even true false none both all the is of to it we are was has not for with from that this".split()
+)
 
 
 def _letters(run: str, tokens: list[Token]) -> None:

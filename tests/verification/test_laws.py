@@ -1,6 +1,8 @@
 """Laws: what is understood equals itself; true identities keep "correct"; every change of value is "wrong"."""
 
+import itertools
 import math
+import operator
 from collections.abc import Iterator
 from random import Random
 from typing import Any
@@ -24,10 +26,8 @@ whole = st.integers(1, 40).map(lambda n: ("n", n))
 atoms = st.one_of(
     whole,
     st.sampled_from("xyn").map(lambda name: ("v", name)),
-    st.tuples(st.just("frac"), st.integers(1, 30), st.integers(2, 30)),
-    st.tuples(st.just("dec"), st.integers(0, 99), st.integers(1, 99)),
-    st.tuples(st.just("sqrt"), whole),
-    st.sampled_from([("pi",), ("e",)]),
+    st.tuples(st.sampled_from(["frac", "dec"]), st.integers(1, 30), st.integers(2, 30)),
+    st.one_of(st.tuples(st.just("sqrt"), whole), st.sampled_from([("pi",), ("e",)])),
 )
 trees: st.SearchStrategy[Tree] = st.recursive(
     atoms,
@@ -40,20 +40,16 @@ trees: st.SearchStrategy[Tree] = st.recursive(
 )
 
 
+OPERATIONS: dict[str, Any] = {
+    "n": float, "frac": operator.truediv, "dec": lambda a, b: float(f"{a}.{b}"), "pi": lambda: math.pi, "e": lambda: math.e, "sqrt": math.sqrt,
+    "fn": lambda name, at: getattr(math, name)(at), "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "^": pow,
+}  # fmt: skip
+
+
 def value(tree: Tree, at: dict[str, float]) -> float:
-    kind, *rest = tree
-    if kind in ("n", "v", "pi", "e"):
-        return {"n": lambda: float(rest[0]), "v": lambda: at[rest[0]], "pi": lambda: math.pi, "e": lambda: math.e}[kind]()
-    if kind == "frac":
-        return float(rest[0] / rest[1])
-    if kind == "dec":
-        return float(f"{rest[0]}.{rest[1]}")
-    numbers = [value(part, at) if isinstance(part, tuple) else part for part in rest]
-    if kind in ("sqrt", "fn"):
-        function = math.sqrt if kind == "sqrt" else getattr(math, rest[0])
-        return float(function(numbers[-1]))
-    a, b = numbers
-    return float({"+": a + b, "-": a - b, "*": a * b, "^": a**b if kind == "^" else 0, "/": a / b if kind == "/" else 0}[kind])
+    if tree[0] == "v":
+        return at[tree[1]]
+    return float(OPERATIONS[tree[0]](*(value(part, at) if isinstance(part, tuple) else part for part in tree[1:])))
 
 
 def values(tree: Tree) -> list[float]:
@@ -69,33 +65,31 @@ def values(tree: Tree) -> list[float]:
 def show(tree: Tree, style: Random) -> str:
     """The tree in one of many spellings."""
     kind, *rest = tree
-    pick = style.choice
-    if kind == "n":
-        return str(rest[0]) if rest[0] >= 0 else f"({rest[0]})"
-    if kind == "v":
-        return str(rest[0])
-    if kind in ("pi", "e"):
-        return {"pi": pick([r"\pi ", "π"]), "e": "e"}[kind]
-    if kind == "dec":
-        return f"{rest[0]}.{rest[1]}"
-    if kind == "frac":
-        short = rf"\frac{rest[0]}{rest[1]}" if max(rest) < 10 else rf"\tfrac{{{rest[0]}}}{{{rest[1]}}}"
-        return pick(
-            [rf"\frac{{{rest[0]}}}{{{rest[1]}}}", rf"\dfrac{{{rest[0]}}}{{{rest[1]}}}", f"({rest[0]}/{rest[1]})", short]
+    if kind in ("n", "v", "e", "pi", "dec", "frac"):
+        a, b = (*rest, "", "")[:2]
+        short = rf"\frac{a}{b}" if kind == "frac" and max(rest) < 10 else rf"\tfrac{{{a}}}{{{b}}}"
+        number = str(a) if kind != "n" or a >= 0 else f"({a})"
+        spellings = {
+            "pi": [r"\pi ", "π"],
+            "e": ["e"],
+            "dec": [f"{a}.{b}"],
+            "frac": [rf"\frac{{{a}}}{{{b}}}", rf"\dfrac{{{a}}}{{{b}}}", f"({a}/{b})", short],
+        }
+        return style.choice(spellings.get(kind, [number]))
+    if kind in ("sqrt", "fn"):
+        inner = show(rest[-1], style)
+        return style.choice(
+            [rf"\sqrt{{{inner}}}", rf"\sqrt {{ {inner} }}"]
+            if kind == "sqrt"
+            else [rf"\{rest[0]}({inner})", rf"\{rest[0]}\left({inner}\right)"]
         )
-    if kind == "sqrt":
-        return pick([rf"\sqrt{{{show(rest[0], style)}}}", rf"\sqrt {{ {show(rest[0], style)} }}"])
-    if kind == "fn":
-        return pick([rf"\{rest[0]}({show(rest[1], style)})", rf"\{rest[0]}\left({show(rest[1], style)}\right)"])
     if kind == "^":
-        return grouped(rest[0], style) + pick([f"^{rest[1]}", f"^{{{rest[1]}}}", f"^{{ {rest[1]} }}"])
+        return grouped(rest[0], style) + style.choice([f"^{rest[1]}", f"^{{{rest[1]}}}", f"^{{ {rest[1]} }}"])
     if kind == "/" and style.random() < 0.6:
-        return rf"\{pick(['frac', 'dfrac'])}{{{show(rest[0], style)}}}{{{show(rest[1], style)}}}"
+        return rf"\{style.choice(['frac', 'dfrac'])}{{{show(rest[0], style)}}}{{{show(rest[1], style)}}}"
     left, right = (show(rest[0], style) if kind == "+" else grouped(rest[0], style)), grouped(rest[1], style)
     signs = {"+": ["+", " + "], "-": ["-", " - ", "−"], "*": ["*", r"\cdot ", r" \times ", "·"], "/": ["/", " / ", "÷"]}[kind]
-    if kind == "*" and left.startswith("(") and right.startswith("("):
-        signs = ["", r" \, "]
-    return left + pick(signs) + right
+    return left + style.choice(["", r" \, "] if kind == "*" and left[0] == right[0] == "(" else signs) + right
 
 
 def grouped(tree: Tree, style: Random) -> str:
@@ -140,7 +134,7 @@ def rewritten(tree: Tree, style: Random) -> Tree:
                 lambda: ("/", ("*", part[1], other), ("*", part[2], other)),
             ],
             "^": [lambda: ("*", part[1], part[1] if part[2] == 2 else ("*", part[1], part[1]))],
-            "sqrt": [lambda: ("/", part[1], part), lambda: ("/", ("sqrt", ("n", 9 * part[1][1])), ("n", 3))],
+            "sqrt": [lambda: ("/", part[1], part), lambda: ("/", ("sqrt", ("*", ("n", 9), part[1])), ("n", 3))],
         }.get(kind, [])
         if kind == "*" and part[2][0] in "+-":
             special.append(lambda: (part[2][0], ("*", part[1], part[2][1]), ("*", part[1], part[2][2])))
@@ -183,7 +177,7 @@ def test_any_spelling_is_equal(tree: Tree, style: Random) -> None:
     assert verify(text, written(tree, style)).outcome == "correct", text
 
 
-@laws(700)
+@laws(400)
 @given(trees, randoms)
 def test_true_identities_keep_the_verdict(tree: Tree, style: Random) -> None:
     """An equal answer counted as wrong; a verdict that depends on the side; a chain of equals that breaks."""
@@ -192,12 +186,11 @@ def test_true_identities_keep_the_verdict(tree: Tree, style: Random) -> None:
     third = rewritten(second, style)
     values(second), values(third)
     texts = [written(each, style) for each in (tree, second, third)]
-    for a in texts:
-        for b in texts:
-            assert verify(a, b).outcome == "correct", (a, b)
+    for a, b in itertools.permutations(texts, 2):
+        assert verify(a, b).outcome == "correct", (a, b)
 
 
-@laws(700)
+@laws(400)
 @given(trees, randoms)
 def test_a_change_of_value_is_wrong(tree: Tree, style: Random) -> None:
     """A coefficient, sign, exponent or function that the comparison does not see."""
@@ -207,7 +200,7 @@ def test_a_change_of_value_is_wrong(tree: Tree, style: Random) -> None:
     assert (verify(a, b).outcome, verify(b, a).outcome) == ("wrong", "wrong"), (a, b)
 
 
-@laws(150)
+@laws(80)
 @given(st.integers(2, 60), st.integers(2, 60), st.integers(1, 9))
 def test_logarithms_conjugates_and_surds(a: int, b: int, c: int) -> None:
     """Rules of logarithms, rationalised denominators and nested radicals; each with a sign changed is wrong."""
@@ -228,7 +221,7 @@ def test_logarithms_conjugates_and_surds(a: int, b: int, c: int) -> None:
         assert verify(left, wrong).outcome == verify(wrong, left).outcome == "wrong", (left, wrong)
 
 
-@laws(150)
+@laws(80)
 @given(st.lists(st.integers(-50, 50), min_size=2, max_size=6, unique=True), randoms)
 def test_lists_and_sets_have_no_order_but_tuples_do(numbers: list[int], style: Random) -> None:
     """A permutation of a set is wrong, or one of a tuple correct; an element more or less is not seen."""
@@ -244,7 +237,7 @@ def test_lists_and_sets_have_no_order_but_tuples_do(numbers: list[int], style: R
     assert verify(*columns).outcome == expected
 
 
-@laws(150)
+@laws(80)
 @given(
     st.integers(-20, 20),
     st.integers(1, 20),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +10,8 @@ from fractions import Fraction
 from itertools import permutations, product
 from typing import Any
 
-from .evaluation import DIGITS, Evaluator, UndecidableError, Value, arbitrary, mp, mpf, multiply, same
-from .intervals import Intervals, as_intervals, variables
+from .evaluation import DIGITS, Evaluator, UndecidableError, Value, arbitrary, mp, mpc, mpf, multiply, same
+from .intervals import Intervals, as_intervals, mentions, unknowns, variables
 from .intervals import equal as equal_intervals
 from .parsing import Answer, Tree, walk
 from .units import MULTIPLES, parse_unit, stem
@@ -104,6 +105,9 @@ class Comparison:
             items, named = _elements(other), _each_named(labelled)
             if named and all(item[0] == "labelled" for item in items):
                 return self._any_order(named, items)
+        if other[0] == "congruence":
+            self.rule = "one number is no class of numbers"
+            return False
         if other[0] == "equation":
             if labelled[3] is None:
                 return False
@@ -125,7 +129,8 @@ class Comparison:
                 if same(left, 0) and same(right, 0):
                     continue
                 return False
-            ratios.append(left / right if not isinstance(left, int) or not isinstance(right, int) else Fraction(left, right))
+            exact = isinstance(left, int | Fraction) and isinstance(right, int | Fraction)
+            ratios.append(Fraction(left) / Fraction(right) if exact else _mp(left) / _mp(right))
             if not same(ratios[0], ratios[-1]):
                 return False
         if len(ratios) < LEAST_POINTS:
@@ -134,21 +139,28 @@ class Comparison:
 
     def _congruences(self, gold: Answer, answer: Answer) -> bool:
         self.rule = "congruence"
-        (residue, modulus), *other = ((each[1], each[2]) for each in (gold, answer) if each[0] == "congruence")
-        if not other:
+        sides = [each for each in (gold, answer) if each[0] == "congruence"]
+        if len(sides) == 1:
             bare = answer if gold[0] == "congruence" else gold
-            other = [(bare, modulus)]
-        values = [Evaluator().value(tree) for tree in (modulus, other[0][1])]
-        residues = []
-        for each in (residue, other[0][0]):
-            elements = _elements(settled(each))
-            if any(element[0] != "expression" for element in elements):
-                raise UndecidableError("a congruence to something that is no number")
-            residues.append([Evaluator().value(element[1]) for element in elements])
-        if not all(isinstance(value, int) for value in (*values, *residues[0], *residues[1])) or 0 in values:
-            raise UndecidableError("a congruence of numbers that are not whole")
-        first, second = ({value % values[0] for value in each} for each in residues)
-        return abs(values[0]) == abs(values[1]) and first == second
+            if bare[0] == "labelled" or bare[0] == "equation":
+                return False  # one number is no class of numbers
+            sides.append(("congruence", bare, sides[0][2], None))
+        names = {each[3] for each in sides if each[3] is not None and each[3][0] == "variable"}
+        if len(names) > 1:
+            raise UndecidableError("congruences of different unknowns")
+        moduli, classes = [], []
+        for each in sides:
+            modulus = Evaluator().value(each[2])
+            if not isinstance(modulus, int) or modulus == 0:
+                raise UndecidableError("a congruence to a modulus that is no whole number")
+            moduli.append(abs(modulus))
+            classes.append(_residues(each[1], each[3], abs(modulus)))
+        common = math.lcm(*moduli)
+        if common > MAX_MODULUS and moduli[0] != moduli[1]:
+            raise UndecidableError("moduli that are too large to compare")
+        if moduli[0] != moduli[1]:
+            classes = [{r + k * m for r in found for k in range(common // m)} for found, m in zip(classes, moduli, strict=True)]
+        return classes[0] == classes[1]
 
     # ---------------------------------------------------------------------------------------------------- ranges
 
@@ -159,6 +171,11 @@ class Comparison:
 
     def _ranges(self, gold: Answer, answer: Answer) -> bool:
         self.rule = "sets of real numbers"
+        about = [unknowns(each) for each in (gold, answer)]
+        if max(map(len, about)) > 1:
+            return self._relations(gold, answer)
+        if all(about) and about[0] != about[1]:
+            raise UndecidableError("relations of different unknowns")
         sides: list[Intervals] = []
         try:
             sides = [as_intervals(gold), as_intervals(answer)]
@@ -175,9 +192,27 @@ class Comparison:
             raise
         return equal_intervals(*sides)
 
+    def _relations(self, gold: Answer, answer: Answer) -> bool:
+        """Relations in several unknowns: each has its partner."""
+        self.rule = "relations, one by one"
+        if gold[0] in ("all", "any") or answer[0] in ("all", "any"):
+            if gold[0] != answer[0]:
+                raise UndecidableError("relations of different number")
+            return self._any_order(list(gold[1]), list(answer[1]))
+        if gold[0] == answer[0] == "chain":
+            return self._inequalities(gold, answer)
+        raise UndecidableError("relations in several unknowns")
+
     def _inequalities(self, gold: Answer, answer: Answer) -> bool:
         """The same relations in several unknowns: differences up to a positive factor."""
         self.rule = "inequalities, up to a positive factor"
+        if not (unknowns(gold) or unknowns(answer)):  # numbers that are compared: the same numbers
+            return gold[2] == answer[2] and self._in_order(gold[1], answer[1])
+        if "ne" in gold[2] or "ne" in answer[2]:
+            if gold[2] != answer[2] or len(gold[1]) != 2:
+                raise UndecidableError("such relations")
+            differences = [("-", each[1][0][1], each[1][1][1]) for each in (gold, answer)]
+            return self._proportional(*differences, positive=False)
         left, right = _differences(gold), _differences(answer)
         if len(left) != len(right):
             raise UndecidableError("inequalities of different length")
@@ -325,11 +360,19 @@ class Comparison:
             self.rule = "infinity"
             return signs[0] == signs[1]
         names = variables(gold) | variables(answer)
-        applied = _mentions(gold, "apply") or _mentions(answer, "apply")
-        if not names and not applied and not _mentions(gold, "dots"):
+        applied = mentions(gold, "apply") or mentions(answer, "apply")
+        if not names and not applied and not mentions(gold, "dots"):
             self.rule = "exact value"
             left, right = Evaluator().value(gold), Evaluator().value(answer)
-            return same(left, right) or self._decimal(gold, answer, left, right)
+            if same(left, right):
+                return _still_same(gold, answer, left, right)
+            return self._decimal(gold, answer, left, right)
+        if gold == answer:
+            self.rule = "the same expression"
+            return True
+        if _vectors(gold) or _vectors(answer):
+            raise UndecidableError("products of vectors")
+        _check_pieces(gold, answer)
         self.rule = "values at points"
         found = 0
         for left, right in _values_at_points(gold, answer):
@@ -366,6 +409,30 @@ def same_or_none(comparison: Comparison, left: Tree, right: Tree) -> bool:
         return False
 
 
+MAX_MODULUS = 5_000
+
+
+def _residues(answer: Answer, left: Tree | None, modulus: int) -> set[int]:
+    """The classes of the unknown: as they stand, or the solutions of a congruence for something else than a variable."""
+    values = []
+    for element in _elements(settled(answer)):
+        if element[0] != "expression":
+            raise UndecidableError("a congruence to something that is no number")
+        values.append(Evaluator().value(element[1]))
+    if not all(isinstance(value, int) for value in values):
+        raise UndecidableError("a congruence of numbers that are not whole")
+    if left is None or left[0] == "variable":
+        return {value % modulus for value in values}
+    names = variables(left)
+    if len(names) != 1 or modulus > MAX_MODULUS:
+        raise UndecidableError("a congruence that is not solved")
+    (name,) = names
+    solved = {x: Evaluator({name: x}).value(left) for x in range(modulus)}
+    if not all(isinstance(value, int) for value in solved.values()):
+        raise UndecidableError("a congruence of numbers that are not whole")
+    return {x for x, value in solved.items() if any((value - wanted) % modulus == 0 for wanted in values)}
+
+
 _RANGES = frozenset(("union", "intersection", "difference", "chain", "any", "all", "builder"))
 
 
@@ -400,11 +467,11 @@ def settled(answer: Answer) -> Answer:
 
 
 def _evaluates(answer: Answer) -> bool:
-    return answer[0] == "expression" and not variables(answer[1]) and not _mentions(answer[1], "apply")
+    return answer[0] == "expression" and not variables(answer[1]) and not mentions(answer[1], "apply")
 
 
 def _constant(answer: Answer) -> bool:
-    return answer[0] in ("expression", "quantity", "percent") and not variables(answer[1]) and not _mentions(answer[1], "apply")
+    return answer[0] in ("expression", "quantity", "percent") and not variables(answer[1]) and not mentions(answer[1], "apply")
 
 
 def _is_name(answer: Answer) -> bool:
@@ -422,7 +489,7 @@ def _is_name(answer: Answer) -> bool:
         # AB, or P(x) read as a product
         return tree[0] == "*" and all(part[0] == "variable" for part in tree[1:]) and tree[1][1].isupper()
     if answer[0] == "ratio":
-        return all(variables(tree) or _mentions(tree, "apply") for tree in answer[1])
+        return all(variables(tree) or mentions(tree, "apply") for tree in answer[1])
     return answer[0] == "brackets" and all(
         item[0] == "expression" and item[1][0] in ("variable", "apply") for item in answer[2]
     )
@@ -453,7 +520,10 @@ def _rename(left: Answer, right: Answer, value: Answer) -> Answer | None:
         return None
     if not all(part[0] == "variable" for part in (*a[2], *b[2])):
         return value if a == b else None
-    return _substituted(value, {new[1]: old[1] for old, new in zip(a[2], b[2], strict=True)})
+    names = {new[1]: old[1] for old, new in zip(a[2], b[2], strict=True)}
+    if (set(names.values()) - set(names)) & variables(value):
+        return None  # f(t) = x does not speak of f(x)
+    return _substituted(value, names)
 
 
 def _substituted(tree: Any, names: dict[str, str]) -> Any:
@@ -464,19 +534,8 @@ def _substituted(tree: Any, names: dict[str, str]) -> Any:
     return [_substituted(part, names) for part in tree] if isinstance(tree, list) else tree
 
 
-def _mentions(tree: Any, kind: str) -> bool:
-    found = False
-
-    def visit(part: Tree) -> None:
-        nonlocal found
-        found = found or part[0] == kind
-
-    walk(tree, visit)
-    return found
-
-
 def _has_sign_choice(answer: Answer) -> bool:
-    return answer[0] in ("expression", "quantity", "percent") and (_mentions(answer[1], "pm") or _mentions(answer[1], "mp"))
+    return answer[0] in ("expression", "quantity", "percent") and (mentions(answer[1], "pm") or mentions(answer[1], "mp"))
 
 
 def _elements(answer: Answer) -> list[Answer]:
@@ -484,7 +543,13 @@ def _elements(answer: Answer) -> list[Answer]:
     items = answer[1] if answer[0] in ("list", "set") else [answer]
     result: list[Answer] = []
     for item in map(settled, items):
-        if _has_sign_choice(item):
+        if item[0] == "brackets" and any(_has_sign_choice(part) for part in item[2]):
+            for sign in (1, -1):
+                parts = tuple(
+                    (part[0], _signed(part[1], sign), *part[2:]) if _has_sign_choice(part) else part for part in item[2]
+                )
+                result.append(("brackets", item[1], parts, item[3]))
+        elif _has_sign_choice(item):
             result += [(item[0], _signed(item[1], sign), *item[2:]) for sign in (1, -1)]
         elif item[0] == "labelled" and _has_sign_choice(item[2]):
             result += [(item[0], item[1], each, None) for each in _elements(item[2])]
@@ -540,19 +605,113 @@ def _differences(chain: Answer) -> list[tuple[Tree, bool]]:
 def _values_at_points(gold: Tree, answer: Tree) -> Any:
     """Both values at each point where both have one, and one of them is real only if both are."""
     names = sorted(variables(gold) | variables(answer))
-    if _mentions(gold, "dots") or _mentions(answer, "dots"):
+    if mentions(gold, "dots") or mentions(answer, "dots"):
         gold, answer = _without_dots(gold), _without_dots(answer)
-    for number, point in enumerate(_POINTS):
+    complex_names = {"z", "w"} & set(names) if mentions((gold, answer), "call") and _of_complex((gold, answer)) else set()
+    for number, point in enumerate(
+        _POINTS + (_FAR_POINTS if _PIECES & _called((gold, answer)) or mentions((gold, answer), "root") else ())
+    ):
         at = {name: point[place] if place < len(point) else arbitrary(f"{name}{number}") for place, name in enumerate(names)}
+        at |= {name: mpc(arbitrary(f"re {name}{number}"), arbitrary(f"im {name}{number}")) for name in complex_names}
         try:
-            left, right = Evaluator(at).value(gold), Evaluator(at).value(answer)
+            left, right = Evaluator(at, number).value(gold), Evaluator(at, number).value(answer)
         except UndecidableError as error:
             if "too" in str(error):
                 raise
             continue
-        if _all_real(left) != _all_real(right):
+        if not complex_names and _all_real(left) != _all_real(right):
             continue
         yield left, right
+
+
+_PIECES = {"abs", "floor", "ceil", "max", "min", "sgn", "sign", "mod", "gcd", "lcm"}
+_FAR_POINTS: tuple[tuple[Value, ...], ...] = tuple(
+    tuple(Fraction((-1) ** (place * (row + 1) // 2 + row) * (1811 + 977 * place), 1 + row) for place in range(10))
+    for row in range(6)
+)
+
+
+def _called(tree: Any) -> set[str]:
+    names: set[str] = set()
+
+    def visit(part: Tree) -> None:
+        if part[0] == "call":
+            names.add(part[1])
+
+    walk(tree, visit)
+    return names
+
+
+def _of_complex(tree: Any) -> bool:
+    return bool(_called(tree) & {"abs", "Re", "Im", "conj", "arg"})
+
+
+def _check_pieces(gold: Tree, answer: Tree) -> None:
+    """Floors, maxima and the like can agree at any points and differ elsewhere: both sides must have the same ones."""
+    pieces: list[list[Tree]] = [[], []]
+    for tree, found in zip((gold, answer), pieces, strict=True):
+
+        def visit(part: Tree, found: list[Tree] = found) -> None:
+            if (
+                part[0] == "call"
+                and part[1] in _PIECES - {"abs", "gcd", "lcm"}
+                and (variables(part) or mentions(part, "apply"))
+            ):
+                found.append(part)
+
+        walk(tree, visit)
+    for one, other in (pieces, pieces[::-1]):
+        for piece in one:
+            if not any(
+                piece[1] == partner[1]
+                and len(piece[2]) == len(partner[2])
+                and all(_agree(a, b) for a, b in zip(sorted(piece[2], key=str), sorted(partner[2], key=str), strict=True))
+                for partner in other
+            ):
+                raise UndecidableError(f"a {piece[1]} on one side only")
+
+
+def _vectors(tree: Any) -> bool:
+    """Whether two arrows are multiplied: which product is meant is not clear."""
+    found = False
+
+    def visit(part: Tree) -> None:
+        nonlocal found
+        arrows = [side for side in part[1:] if part[0] == "*" and _arrows(side)]
+        found = found or len(arrows) > 1
+
+    walk(tree, visit)
+    return found
+
+
+def _arrows(tree: Any) -> bool:
+    return any(name.startswith(("vec(", "overrightarrow(")) for name in variables(tree))
+
+
+def _still_same(gold: Tree, answer: Tree, left: Value, right: Value) -> bool:
+    """Irrational values that agree to 42 digits are computed again to 200: 10^50 is not the root of 10^100 + 1."""
+    exact = all(isinstance(value, int | Fraction) for value in (left, right))
+    if (
+        exact
+        or isinstance(left, list)
+        or isinstance(right, list)
+        or mentions((gold, answer), "lim")
+        or _infinite_sum((gold, answer))
+    ):
+        return True
+    with mp.workdps(230):
+        one, other = (_mp(Evaluator().value(tree)) for tree in (gold, answer))
+        return bool(abs(one - other) <= mpf(10) ** -200 * max(abs(one), abs(other), mpf(10) ** -20))
+
+
+def _infinite_sum(tree: Any) -> bool:
+    return mentions(tree, "sum", "prod") and ("constant", "infty") in _parts(tree)
+
+
+def _parts(tree: Any) -> set[Any]:
+    found: set[Any] = set()
+    walk(tree, lambda part: found.add(part) if len(part) == 2 else None)
+    return found
 
 
 def _all_real(value: Value) -> bool:
@@ -567,13 +726,13 @@ def _without_dots(tree: Any) -> Any:
     """t_1 + t_2 + \\cdots + t_n as a sum, a product likewise, where the last term gives the first ones for n = 1, 2."""
     if not isinstance(tree, tuple):
         return tree
-    if tree and tree[0] in ("+", "*", "-") and _mentions(tree[1:], "dots"):
+    if tree and tree[0] in ("+", "*", "-") and mentions(tree[1:], "dots"):
         operator = "*" if tree[0] == "*" else "+"
         terms = _flattened(tree, operator)
         if terms.count(("dots",)) == 1:
             place = terms.index(("dots",))
             first, last = terms[:place], terms[place + 1 :]
-            if first and len(last) == 1 and not any(_mentions(term, "dots") for term in (*first, *last)):
+            if first and len(last) == 1 and not any(mentions(term, "dots") for term in (*first, *last)):
                 return _repeated(first, last[0], operator)
         raise UndecidableError("dots whose rule is not clear")
     return tuple(_without_dots(part) for part in tree)

@@ -37,10 +37,11 @@ class Evaluator:
 
     Args:
         at: a value for each variable; names that are not there raise.
+        salt: functions that nobody defined have other values with another one.
     """
 
-    def __init__(self, at: Mapping[str, Value] | None = None) -> None:
-        self.at = dict(at or {})
+    def __init__(self, at: Mapping[str, Value] | None = None, salt: int = 0) -> None:
+        self.at, self.salt = dict(at or {}), salt
         self.operations = 0
 
     def value(self, tree: Tree) -> Value:
@@ -157,7 +158,8 @@ class Evaluator:
         if any(isinstance(argument, list) for argument in arguments):
             raise UndecidableError("a function of a matrix")
         name = f"{tree[1]}({','.join(mp.nstr(_number(argument), 25) for argument in arguments)})"
-        return arbitrary(name)
+        value = arbitrary(f"{self.salt}:{name}" if self.salt else name)
+        return -value * 40 if self.salt % 2 else value
 
     def _repeated(self, tree: Tree) -> Value:
         kind, variable, lower, upper, body = tree
@@ -198,6 +200,8 @@ class Evaluator:
 
     def _limit(self, tree: Tree) -> Value:
         _, variable, point, body = tree
+        if "apply" in str(body):
+            raise UndecidableError("a limit of a function that nobody knows")
         outside = self.at.get(variable)
 
         def function(at: Value) -> Value:

@@ -20,18 +20,29 @@ TAIL = 4_000  # characters of prose that are searched
 _BOX = re.compile(r"\\+(?:boxed|fbox)\s*(?:\{|(?=[\w\\]))")
 _MARKS = re.compile(r"<\|[a-z_]+\|>|</?s>|\[/?INST\]|<(?:end|start)_of_turn>|<eos>")
 _PHRASE = re.compile(
-    r"(?:final\s+answer|answer|solution|result|ans|antwort|lösung|ergebnis|réponse|reponse|respuesta|resposta|risposta|odpowiedź|"
+    r"(?:final\s+answers?|answers?|solutions?|result|ans|antwort|lösung|ergebnis|réponse|reponse|respuesta|resposta|risposta|odpowiedź|"
     r"ответ|答案|最终答案|答|الجواب|الإجابة|答え)\s*(?:to\s+(?:the|this)\s+(?:problem|question)\s*)?"
-    r"(?:\*\*)?\s*(?:is\s+for\s+sure|is\s+therefore|is\s+thus|is\s+simply|is|are|equals|ist|lautet|est|es|é|è|是|为|為|هو|هي|:|：|=)"
+    r"(?:\*\*)?\s*(?:is\s+for\s+sure|is\s+therefore|is\s+thus|is\s+simply|ist|is|are|equals|lautet|est|es|é|è|是|为|為|هو|هي|:|：|=)"
     r"\s*(?:\*\*)?\s*:?",
     re.IGNORECASE,
 )
 _HASHES = re.compile(r"####\s*:?\s*([^\n]+)")
 _FOR_ALL = re.compile(r"(\S)\s*,?\s*for (?:all|every|each|any)\b[^.]*\.?\s*$")
+_PICTURE = re.compile(r"<img[^<>]{0,80}>|\[asy\].*?\[/asy\]", re.DOTALL)
 _HOPE = re.compile(r"I hope (?:it|this) is correct\.?.*", re.IGNORECASE | re.DOTALL)
 _MATH = re.compile(r"\$\$(.+?)\$\$|\$((?:[^$\\]|\\.)+?)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)", re.DOTALL)
 _NUMBER = re.compile(
-    r"[-−+]?\s?(?:\\?\$\s?)?\d[\d,]*(?:\.\d+)?(?:\s?/\s?\d+)?(?:\s?\\?%)?(?![\d])(?:\s*=\s*(?=\d)[-\d.,/ ]+\d)?"
+    r"[-−+]?\s?(?:\\?\$\s?)?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:\s?/\s?\d+)?(?:\s?\\?%)?(?![\d])(?:\s*=\s*(?=\d)[-\d.,/ ]+\d)?"
+)
+# Words around a number that make it no answer.
+_BEFORE = re.compile(
+    r"(?:\bnot|n't(?: be)?|between|(?:more|less|greater|fewer|larger|smaller|other|rather) than|at least|at most|half(?: of)?|twice|double|"
+    r"minus|negative|times|under|over|above|below|exceeds?)\s*\$?$",
+    re.IGNORECASE,
+)
+_AFTER = re.compile(
+    r"\s*\$?\s*(?:times\b|(?:more|less|fewer|greater) than|(?:is|are|was|does|do|can|will)(?: not|n't)|is (?:too|wrong|incorrect)|plus\b|minus\b|or\s+\d)",
+    re.IGNORECASE,
 )
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _SENTENCE = re.compile(r"(?<=[.!?。！？])\s+|(?<=[。！？])|\n+")
@@ -62,7 +73,7 @@ def extract_answer(text: str) -> str | None:
 def extract(text: str) -> Extracted | None:
     """The final answer, with the rule that found it."""
     text = text.rsplit("</think>", 1)[-1]
-    text = _FOR_ALL.sub(r"\1", text, count=1) if len(text) <= 400 else text
+    text = _PICTURE.sub(" ", text)
     mark = _MARKS.search(text)
     if mark and text[: mark.start()].strip():
         text = text[: mark.start()]
@@ -73,6 +84,8 @@ def extract(text: str) -> Extracted | None:
     if hashes and hashes[-1].strip():
         return Extracted(hashes[-1].strip(), "####")
     tail = _HOPE.sub("", text[-TAIL:]).strip()
+    if len(text) <= 400 and (found := _FOR_ALL.search(tail)) and "=" not in found[0] and not _PHRASE.search(found[0]):
+        tail = tail[: found.end(1)]
     if not tail:
         return None
     if len(text) <= 400 and (_is_answer(tail) or _is_short(tail)):
@@ -175,30 +188,41 @@ def _phrased(tail: str) -> Extracted | None:
                 continue
             rest = instead[1]
         line = rest.split("\n\n")[0]
-        choice = re.match(r"[\s$*\\(]*(?:text(?:bf)?\{)?\(?([A-J])\)?\}?(?=$|[\s.,:;)*$}])", line)
+        choice = re.match(
+            r"[\s$*\\(]*(?:text(?:bf)?\{)?\(?([A-J])\)?\}?(?=$|[\s.,:;)*$}])(?!\}?\$?\s*(?:,|and\b|or\b)\s*\$?\(?[A-J]\b)", line
+        )
         if choice and not re.match(r"A\s+[a-z]", line):
             return Extracted(choice[1], "phrase, choice")
         formula = _MATH.match(line)
         if formula and not re.match(r"\s*(?:\\?%|percent)", line[formula.end() :]):
-            formulas = [formula]
+            formulas, between = [formula], [""]
             while more := re.compile(r"\s*(?:,|and|or|;)\s*(?=\$|\\[(\[])", re.IGNORECASE).match(line, formulas[-1].end()):
                 following = _MATH.match(line, more.end())
                 if following is None:
                     break
                 formulas.append(following)
-            return Extracted(", ".join(_content(each) for each in formulas), "phrase")
+                between.append(" or " if "or" in more[0].lower() else ", ")
+            joined = "".join(link + _content(each) for link, each in zip(between, formulas, strict=True))
+            return Extracted(joined, "phrase")
         cut = _TRAILING.search(line)
-        candidate = (line[: cut.start()] if cut else line).strip(" .*,;")
+        candidate = (line[: cut.start()] if cut else line).strip(" *,;").rstrip(".")
         first = re.split(r",\s", candidate)[0]
         prose = re.search(r",\s+[A-Za-z]+\s+[a-z]{2,}", candidate)
         for text in (first, candidate) if prose else (candidate, first):
             if text and _is_answer(text):
                 return Extracted(text, "phrase")
         number = _NUMBER.search(candidate) if not _MATH.search(candidate) else None
+        if number and not _stands(candidate, number):
+            return None
         last = Extracted(number[0].strip(), "first number") if number else _last_mathematics(candidate or line)
         if last:
             return Extracted(last.text, f"phrase, {last.rule}")
     return None
+
+
+def _stands(text: str, number: re.Match[str]) -> bool:
+    """Whether a number is stated, and not denied, bounded or only a part of what is stated."""
+    return not _BEFORE.search(text[: number.start()]) and not _AFTER.match(text, number.end())
 
 
 def _content(match: re.Match[str]) -> str:
@@ -211,38 +235,76 @@ def _last_mathematics(tail: str) -> Extracted | None:
     for sentence in reversed(_joined(_SENTENCE.split(tail))):
         formulas = [match for match in _MATH.finditer(sentence) if re.search(r"[\dA-Za-z]", _content(match))]
         rest = sentence[formulas[-1].end() :] if formulas else sentence
+        emphasised = [
+            match for match in formulas if re.search(r"\\(?:mathbf|boldsymbol) ?\{[-+ ]*\\?[\d,.\s]*\d", _content(match))
+        ]
+        if emphasised:
+            return Extracted(_after_equals(_content(emphasised[-1])), "bold formula")
         bold = [match[1] for match in _BOLD.finditer(sentence) if re.search(r"\d", match[1])]
         if formulas and not _NUMBER.search(rest):
-            return Extracted(_after_equals(_content(formulas[-1])), "last formula")
+            return Extracted(
+                ", ".join(_after_equals(_content(each)) for each in _enumerated(sentence, formulas)), "last formula"
+            )
         if bold and not formulas:
             inside = bold[-1].strip(" .:")
             if _is_answer(inside):
                 return Extracted(inside, "bold")
-        numbers = [match[0] for match in _NUMBER.finditer(_MATH.sub(" ", sentence))]
+        prose = _MATH.sub(" ", sentence)
+        numbers = [match[0] for match in _NUMBER.finditer(prose) if _stands(prose, match)]
         if numbers and not formula_alone:  # a number is never picked out of a formula that was not understood
             return Extracted(numbers[-1].rpartition("=")[2].strip(" ,"), "last number")
     return None
+
+
+def _enumerated(sentence: str, formulas: list[re.Match[str]]) -> list[re.Match[str]]:
+    """The last formulas with nothing but commas, "and", "or" between them."""
+    first = len(formulas) - 1
+    label = _label(formulas[-1])
+    while (
+        first
+        and re.fullmatch(r"\s*,?\s*(?:and|or|,)\s*", sentence[formulas[first - 1].end() : formulas[first].start()])
+        and _label(formulas[first - 1]) == label
+    ):
+        first -= 1
+    return formulas[first:]
+
+
+def _label(formula: re.Match[str]) -> str:
+    """What stands in front of the relation of a formula."""
+    return "".join(re.split(r"[=<>]|\\[lg]eq?|\\approx", _content(formula))[:-1][:1]).strip()
 
 
 def _joined(sentences: list[str]) -> list[str]:
     """Sentences again, where a split fell into a formula."""
     joined: list[str] = []
     for sentence in sentences:
-        if joined and joined[-1].count("$") % 2 == 1:
+        if joined and _open_formula(joined[-1]):
             joined[-1] += " " + sentence
         elif sentence.strip():
             joined.append(sentence)
     return joined
 
 
+def _open_formula(text: str) -> bool:
+    """Whether a formula is still open at the end: $, $$, \\[ or an environment."""
+    return (
+        text.count("$$") % 2 == 1
+        or text.replace("$$", "").count("$") % 2 == 1
+        or text.count("\\[") > text.count("\\]")
+        or text.count("\\begin{") > text.count("\\end{")
+    )
+
+
 def _after_equals(formula: str) -> str:
     """A chain of calculation stands for its end: 3 + 4 = 7 for 7; an equation with a name stays whole."""
     formula = re.sub(r"\\(?:begin|end)\{(?:align(?:ed)?\*?|gathered|split|cases)\}", "", formula)
     sides = re.split(r"(?<![<>!:\\])&?=(?!=)", formula)
+    if len(sides) == 2 and re.fullmatch(r"\s*[A-Za-z]\(\d+\)\s*", sides[0]):
+        return sides[1].strip(" .")
     if (
         len(sides) >= 2
         and re.search(r"\d", sides[-1])
-        and (len(sides) > 2 or not re.fullmatch(r"[\s\\A-Za-z_{}()\d,']{1,12}", sides[0]))
+        and (len(sides) > 2 or not re.search("[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", sides[0])))
     ):
         return sides[-1].strip(" .")
     return formula
@@ -257,8 +319,14 @@ def choice_letter(text: str) -> str | None:
     found = extract(text)
     inner = found.text if found and found.rule in ("boxed", "phrase, choice", "phrase") else text.strip()
     plain = re.sub(r"\\(?:text|textbf|mathrm|mathbf|textit)\s*\{([^{}]*)\}", r"\1", inner).strip(" $*.")
-    front = re.match(r"\(?([A-Ja-j])\)?(?=$|[\s.):,;])", plain)
-    if front and not re.match(r"[Aa]\s+[a-z]", plain):
-        return front[1].upper()
+    plain = re.sub(r"\bnot\s+\(?[A-J]\)?(?![A-Za-z])", " ", plain)
     letters = _CHOICE.findall(plain[-200:])
-    return letters[-1] if letters and len(set(letters)) == 1 else None
+    front = re.match(r"\(?([A-Ja-j])\)?(?=$|[\s.):,;])", plain)
+    listed = re.match(r"\(?[A-J]\)?\s*(?:,|and|or)\s*\(?[A-J](?![A-Za-z])", plain)
+    if front and not listed and not re.match(r"[Aa]\s+[a-z]|\(?[A-Ja-j]\)?\s*[-+*/=^_(<>]", plain):
+        return front[1].upper()
+    stated = re.findall(r"(?:option|choice|answer)\s+(?:is\s+)?[\s$*\\(]*(?:text\w*\{)?\(?([A-J])\)?(?![A-Za-z])", text[-TAIL:])
+    if stated and not listed:
+        return str(stated[-1])
+    formula = re.search(r"[-+*/=^_<>\d\\]", plain)
+    return letters[-1] if letters and len(set(letters)) == 1 and not listed and not formula else None

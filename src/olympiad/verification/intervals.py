@@ -51,6 +51,35 @@ def variables(tree: Any) -> set[str]:
     return found - bound
 
 
+def mentions(tree: Any, *kinds: str) -> bool:
+    """Whether a tree of one of these kinds is in it."""
+    found = False
+
+    def visit(part: Tree) -> None:
+        nonlocal found
+        found = found or part[0] in kinds
+
+    walk(tree, visit)
+    return found
+
+
+def unknowns(answer: Any) -> set[Tree]:
+    """What relations are about: variables, and named values such as f(x)."""
+    if not isinstance(answer, tuple | list):
+        return set()
+    if answer and answer[0] == "chain":
+        return {atom for side in answer[1] for atom in _atoms(side)}
+    return {atom for part in answer if isinstance(part, tuple | list) for atom in unknowns(part)}
+
+
+def _atoms(side: Any) -> set[Tree]:
+    if not isinstance(side, tuple):
+        return set()
+    if side and side[0] in ("variable", "apply"):
+        return {side}
+    return {atom for part in side if isinstance(part, tuple | list) for atom in _atoms(tuple(part))}
+
+
 def endpoint(answer: Answer) -> Value:
     """A bound of an interval, which may be infinite."""
     if answer[0] != "expression":
@@ -61,6 +90,8 @@ def endpoint(answer: Answer) -> Value:
         sign, tree = -sign, tree[1]
     if tree == ("constant", "infty"):
         return sign * INFINITY
+    if mentions(tree, "apply"):
+        raise UndecidableError("a bound that nobody knows")
     value = Evaluator().value(tree)
     if isinstance(value, list) or (not isinstance(value, int | Fraction) and mp.im(value) != 0):
         raise UndecidableError("a bound that is no real number")
@@ -130,6 +161,8 @@ def as_intervals(answer: Answer) -> Intervals:
     kind = answer[0]
     if kind == "brackets" and len(answer[2]) == 2 and answer[1] in "([" and answer[3] in ")]":
         low, high = map(endpoint, answer[2])
+        if not less(low, high) and not (same_end(low, high) and answer[1] == "[" and answer[3] == "]"):
+            raise UndecidableError("an interval that ends before it begins")
         return normal([Interval(low, answer[1] == "[", high, answer[3] == "]")])
     if kind == "set" or kind == "list":
         points = [endpoint(item) for item in answer[1]]

@@ -115,13 +115,20 @@ def _listed(tokens: Sequence[Token], depth: int) -> Answer:
         each = [_listed(part, depth) for part in split(tokens, ",", "and", "or") if part]
         if any(item[0] != "congruence" or item[2] != each[0][2] for item in each):
             raise NotUnderstoodError("congruences of several moduli")
-        return ("congruence", ("list", [item[1] for item in each]), each[0][2])
+        if any(item[3] != each[0][3] for item in each):
+            raise NotUnderstoodError("congruences of several unknowns")
+        return ("congruence", ("list", [item[1] for item in each]), each[0][2], each[0][3])
     if modulus is not None:
         inside = tokens[modulus + 1 :] if tokens[modulus].kind == "command" else tokens[modulus + 2 : -1]
-        residues = _sides(tokens[:modulus])[-1]
-        return ("congruence", _listed(residues, depth), _expression(inside, depth))
+        sides = [side for side in _sides(tokens[:modulus]) if side]
+        if not sides:
+            raise NotUnderstoodError("a modulus without a number")
+        left = _expression(sides[0], depth) if len(sides) > 1 else None
+        return ("congruence", _listed(sides[-1], depth), _expression(inside, depth), left)
     separators = {token.value for token in tokens if token.kind == "separator"}
     parts = [part for part in split(tokens, ",", "and", "or") if part]
+    if len(parts) > 1 and _is_range_of_index(parts[-1], parts[:-1]):
+        parts.pop()
     if not parts:
         raise NotUnderstoodError("there is no answer")
     items = [_item(part, depth) for part in parts]
@@ -130,6 +137,14 @@ def _listed(tokens: Sequence[Token], depth: int) -> Answer:
     if all(item[0] in ("chain", "union", "brackets", "numbers") for item in items) and any(map(_is_range, items)):
         return ("any" if "or" in separators else "all", items)
     return ("list", items)
+
+
+def _is_range_of_index(part: Sequence[Token], before: Sequence[Sequence[Token]]) -> bool:
+    """k \\in \\mathbb{Z} behind x = k\\pi."""
+    stripped = [token for token in part if token.value not in ("(", ")", "where")]
+    shape = [token.kind for token in stripped]
+    names = {token.value for each in before for token in each if token.kind == "variable"}
+    return shape == ["variable", "relation", "set"] and stripped[1].value == "in" and stripped[0].value in names
 
 
 def _is_range(item: Answer) -> bool:
@@ -151,7 +166,7 @@ def _item(tokens: Sequence[Token], depth: int) -> Answer:
     sides = _sides(tokens)
     if relations:
         if relations[0] == "approx" and len(set(relations)) == 1:
-            return _side(sides[0], depth)  # the exact value, then its approximation
+            return _side(sides[0] or sides[-1], depth)  # the exact value, then its approximation
         parsed = [_side(side, depth) for side in sides if side]
         if len(parsed) < len(sides):
             if len(parsed) == 1 and relations == ["="]:
@@ -227,6 +242,10 @@ def _side(tokens: Sequence[Token], depth: int) -> Answer:
         return ("words", _words(" ".join(token.value for token in tokens)))
     if unit < len(tokens):
         words = "".join(token.value if token.kind != "text" else f" {token.value} " for token in tokens[unit:])
+        if any(
+            token.value.casefold() in _NO_UNITS or _NO_UNITS & set(token.value.casefold().split()) for token in tokens[unit:]
+        ):
+            raise NotUnderstoodError("a sentence")
         inner = _side(tokens[:unit], depth)
         if inner[0] == "quantity" or (inner[0] == "expression" and inner[1][0] == "compound"):
             raise NotUnderstoodError("units within units")
@@ -251,6 +270,9 @@ def _side(tokens: Sequence[Token], depth: int) -> Answer:
     if tree[:1] == ("negative",) and tree[1][0] == "degree":
         return ("quantity", ("negative", tree[1][1]), "degree")
     return ("expression", tree)
+
+
+_NO_UNITS = frozenset("not no is are does do doesn't isn't wrong incorrect too than least most".split())
 
 
 def _compound(tokens: Sequence[Token], depth: int) -> Answer | None:
@@ -348,11 +370,17 @@ def _bracketed(tokens: Sequence[Token], depth: int) -> Answer:
     return inner if _CLOSING.get(opening) == closing else ("brackets", opening, (inner,), closing)
 
 
-def _expression(tokens: Sequence[Token], depth: int) -> Tree:
+def _expression(tokens: Sequence[Token], depth: int, deep_bars: bool = False) -> Tree:
     parser = _Expression(list(tokens), depth)
-    tree = parser.sum()
-    if parser.at != len(parser.tokens):
-        raise NotUnderstoodError(f"{parser.tokens[parser.at].value!r} where the expression should end")
+    parser.deep_bars = deep_bars
+    try:
+        tree = parser.sum()
+        if parser.at != len(parser.tokens):
+            raise NotUnderstoodError(f"{parser.tokens[parser.at].value!r} where the expression should end")
+    except NotUnderstoodError:
+        if deep_bars or sum(token.value == "|" for token in tokens) < 6:
+            raise
+        return _expression(tokens, depth, deep_bars=True)  # ||x||y||: bars within bars
     return tree
 
 
@@ -363,6 +391,7 @@ class _Expression:
         if depth > MAX_DEPTH:
             raise NotUnderstoodError(f"brackets nested deeper than {MAX_DEPTH}")
         self.tokens, self.depth, self.at, self.bars = tokens, depth, 0, 0
+        self.deep_bars = False
 
     def peek(self, ahead: int = 0) -> Token:
         place = self.at + ahead
@@ -404,9 +433,13 @@ class _Expression:
 
     def starts_factor(self, token: Token) -> bool:
         if token.kind == "number":  # 3 1\frac{1}{2}, but not 3 4
-            return self.peek(1).value == "frac" or self.tokens[self.at - 1].kind in ("variable", "close")
+            before = self.tokens[self.at - 1]
+            return self.peek(1).value == "frac" or before.kind in ("variable", "close") or before.value in ("!", "pi")
         if token.kind == "symbol":
-            return token.value == "|" and self.bars == 0
+            following = self.peek(1)
+            operand = following.kind in ("variable", "number", "letters") and self.deep_bars
+            left = sum(other.value == "|" for other in self.tokens[self.at :])
+            return token.value == "|" and (self.bars == 0 or (operand and left > self.bars))
         if token.kind == "command":
             return token.value not in ("pm", "mp", "choose", "mod", "rfloor", "rceil", "cup", "cap", "setminus", "circ")
         return token.kind in ("variable", "letters", "open", "begin")
@@ -445,7 +478,7 @@ class _Expression:
             if [each.value for each in inner] in (["circ"], ["degree"]):
                 self.at += 3
                 return ("degree", base)
-        if token.value in ("T", "top") and token.kind in ("variable", "command"):
+        if token.value == "top" or (token.value == "T" and base[0] == "matrix"):
             self.at += 1
             return ("transpose", base)
         if token.value in ("-", "+"):
@@ -521,7 +554,11 @@ class _Expression:
         arguments: tuple[Tree, ...] = ()
         if self.accept("_"):
             name, arguments = self.subscript(name)
-        if self.peek().kind == "open" and self.peek().value in ("(", "["):
+        if (
+            self.peek().kind == "open"
+            and self.peek().value in ("(", "[", "{")
+            and (self.peek().value != "{" or name in _CALLED)
+        ):
             inside = self.tokens[self.at + 1 : max(_closes(self.tokens, self.at), self.at)]
             if name == "C" and len(split(inside, ",")) == 2:
                 return ("call", "binom", self.arguments())
@@ -651,6 +688,8 @@ class _Expression:
             name, power = f"arc{name}", None
         if name == "log" and base is not None:
             name, arguments = "logbase", (*arguments, base)
+        if name in ("max", "min", "gcd", "lcm") and len(arguments) == 1:
+            return arguments[0]
         tree: Tree = ("call", name, arguments)
         return tree if power is None else ("^", tree, power)
 

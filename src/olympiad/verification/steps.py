@@ -112,11 +112,17 @@ _SPLIT = re.compile(
     r"|(?P<end>\\\\|\\q?quad|\\(?:implies|iff|Rightarrow|Longrightarrow|Leftrightarrow|to|rightarrow|because|therefore)(?![A-Za-z])"
     r"|[⇒→⟹;\n]|,(?!\d{3}(?!\d))|\\text\w*\s*\{[^{}]*\b(?:and|or|if|so|for|where|when|since|thus|then|with|because|hence|by)\b"
     r"[^{}]*\})")  # fmt: skip
-_FRAME = re.compile(r"\\(?:begin|end)\{(?:align\*?|aligned|gathered|split|equation\*?)\}|\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])")
-_MODULUS = re.compile(r"\\pmod\s*\{([^{}]{1,40})\}|\\b?mod\s*\{?(\d+)\}?(?=[\s.,]*$)|\(\\?(?:text\{mod\}|b?mod)[\s~]*([^()]{1,40})\)")
+_FRAME = re.compile(
+    r"\\(?:begin|end)\{(?:align\*?|aligned|gathered|split|equation\*?)\}|\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])"
+)
+_MODULUS = re.compile(
+    r"\\pmod\s*\{([^{}]{1,40})\}|\\b?mod\s*\{?(\d+)\}?(?=[\s.,]*$)|\(\\?(?:text\{mod\}|b?mod)[\s~]*([^()]{1,40})\)"
+)
 _DENIED = re.compile(
     r"\b(?:not|\w+n't|cannot|no|never|contradict\w*|false|impossible|incorrect\w*|fails?|invalid|untrue|wrong\w*|violat\w*|neither|"
-    r"instead of|rather than|mistake\w*|error|suppose|assume|if|unless|whether|wait|however|would)\b", re.IGNORECASE)  # fmt: skip
+    r"instead of|rather than|mistake\w*|error|wait|however|mod|modulo)\b", re.IGNORECASE)  # fmt: skip
+_TRIAL = re.compile(
+    r"\b(?:suppose|assume|if|unless|whether|would|try|test\w*|check\w*|when|for|at|let|choos\w+|consider|set|plug\w*|substitut\w*|case|interval|point)\b", re.IGNORECASE)  # fmt: skip
 _BINDS_LEFT = re.compile(
     r"[-+*/×÷^=≈<>]\s*$|\b(?:of|twice|half|double|minus|plus|times|negative|by|thirds?|quarters?|base)\s*$", re.IGNORECASE)  # fmt: skip
 _BINDS_RIGHT = re.compile(
@@ -132,6 +138,7 @@ class _Chain:
     relations: list[str]
     doubtful: bool = False
     modulus: str = ""
+    trial: bool = False  # a value that is only tried
 
 
 def _chains(text: str) -> Iterator[_Chain]:
@@ -146,7 +153,7 @@ def _chains(text: str) -> Iterator[_Chain]:
         doubtful = bool(_BINDS_LEFT.search(before) or _BINDS_RIGHT.match(rest) or _DENIED.search(f"{before} {rest}"))
         body = next(group for group in match.groups() if group)
         for chain in _split_chains(body, previous):
-            chain.doubtful, previous = doubtful, chain.sides[-1]
+            chain.doubtful, chain.trial, previous = doubtful, bool(_TRIAL.search(before)), chain.sides[-1]
             yield chain
         previous = previous if re.search(r"[=<>]|\\approx|\\equiv", body) else body
     yield from _prose_chains(text[at:])
@@ -186,8 +193,10 @@ _REMARK = re.compile(r"\((?=[^()]*[A-Za-z]{3})[^()+*/=×÷]*\)|\*\*(?=\S)|(?<=\S
 _PLAIN = {"×": "*", "·": "*", "∙": "*", "x": "*", "X": "*", "÷": "/", "−": "-", "–": "-"}
 _SPOKEN = {"times": "*", "multiplied by": "*", "plus": "+", "minus": "-", "divided by": "/"}
 _SAID = re.compile(
-    rf"({_NUMBER}) ({'|'.join(_SPOKEN)}) (\$?{_NUMBER}) (?:is|equals|is equal to|gives|makes) (?=\$?{_NUMBER}(?![\w%]))")  # fmt: skip
-_OF = re.compile(rf"((?:{_NUMBER}\s?%|\b\d+/\d+)) of (?=\$?{_NUMBER})(?:(\$?{_NUMBER}) (?:is|equals) (?=\$?{_NUMBER}(?![\w%])))?")
+    rf"(?<![\d.,])({_NUMBER}) ({'|'.join(_SPOKEN)}) (\$?{_NUMBER}) (?:is|equals|is equal to|gives|makes) (?=\$?{_NUMBER}(?![\w%]))")  # fmt: skip
+_OF = re.compile(
+    rf"(?<![\d.,])((?:{_NUMBER}\s?%|\d+/\d+)) of (?=\$?{_NUMBER})(?:(\$?{_NUMBER}) (?:is|equals) (?=\$?{_NUMBER}(?![\w%])))?"
+)
 
 
 def _prose_chains(text: str) -> Iterator[_Chain]:
@@ -207,6 +216,7 @@ class _Run:
 
     def __init__(self, sentence: str) -> None:
         self.sentence, self.denied = sentence, bool(_DENIED.search(sentence))
+        self.trial = bool(_TRIAL.search(sentence))
         self.begin()
 
     def begin(self) -> None:
@@ -215,7 +225,7 @@ class _Run:
 
     def finish(self) -> Iterator[_Chain]:
         if self.relations:
-            yield _Chain([self.sides[0] or self.label, *self.sides[1:]], self.relations, self.doubtful)
+            yield _Chain([self.sides[0] or self.label, *self.sides[1:]], self.relations, self.doubtful, trial=self.trial)
         self.begin()
 
     def take(self, kind: str, value: str, at: int) -> Iterator[_Chain]:
@@ -250,7 +260,7 @@ class _Run:
 # ------------------------------------------------------------------------------------------------------------- claims
 
 _UNIT = r"(?:\\[,; ~]|~|\s)*(?:/\s*)?\\(?:text|mathrm|textrm|mbox|operatorname)\s*\{[^{}]*\}(?:\s*\^\s*(?:\{?-?\d\}?))?"
-_UNITS = re.compile(rf"(?<=[\d}})])(?:{_UNIT})+(?!\s*(?:[\d({{]|\\(?:d?frac|sqrt|text|pi)))")
+_UNITS = re.compile(rf"(?:(?<=[\d}})])|(?<=\\pi))(?:{_UNIT})+(?!\s*(?:[\d({{]|\\(?:d?frac|sqrt|text|pi)))")
 _TEXT = re.compile(r"\\(?:text|mathrm|textrm|mbox)\s*\{([^{}]*)\}?")
 
 
@@ -259,7 +269,9 @@ class _Side:
 
     def __init__(self, text: str) -> None:
         text = " ".join(text[: MAX_SIDE_CHARACTERS + 1].split()).strip(" .,:;")
-        while (text.endswith(")") and text.count(")") > text.count("(")) or (text[:1] == "(" and text.count("(") > text.count(")")):
+        while (text.endswith(")") and text.count(")") > text.count("(")) or (
+            text[:1] == "(" and text.count("(") > text.count(")")
+        ):
             text = text[:-1] if text.endswith(")") and text.count(")") > text.count("(") else text[1:]
         plain = re.sub(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}", r"\1", text)
         plain = re.sub(r"!\s*(?=[\d(\\])", r"! \\cdot ", re.sub(r"\\?\$|\\[,;!:]|€|£", "", plain))
@@ -282,7 +294,8 @@ class _Side:
         except _UNDECIDED:
             return
         if answer[0] in ("expression", "quantity") and not _mentions(answer[1], "lim", "infty", "compound"):
-            self.trees += [answer[1]] + ([_without_degrees(answer[1])] if _mentions(answer[1], "degree") else [])
+            tree = ("degree", answer[1]) if answer[2:] == ("degree",) else answer[1]
+            self.trees += [tree, _without_degrees(tree)] if _mentions(tree, "degree") else [tree]
 
     @property
     def decimals(self) -> int | None:
@@ -307,7 +320,7 @@ class _Facts:
 
     def __init__(self, problem: str) -> None:
         self.problem = problem
-        self.last: tuple[str, _Side] | None = None  # the name and the last side of the formula just before
+        self.last: tuple[str, _Side | None] | None = None  # the formula just before: name and last side; or its unknown
         self.equations: list[tuple[str, _Side, _Side]] = []  # of one unknown, the last few
         self.given: dict[str, list[tuple[int, Value]]] = {}  # values of names, with the step
         self.bound: set[frozenset[str]] = set()  # names between which an equation holds
@@ -334,7 +347,7 @@ class _Facts:
                 solved = (left.letter and right.constant) or (right.letter and left.constant)
                 if len(names) == 1 and not solved:
                     self.equations = [*self.equations[-7:], (next(iter(names)), left, right)]
-                    self.last = (next(iter(names)), left) if self.last else None
+                    self.last = (next(iter(names)), None) if self.last else None
 
     def value_of(self, name: str, step: int) -> Value:
         """The one value that a name was given, in this step or the one before; else None."""
@@ -357,9 +370,9 @@ def _claims(text: str, index: int, facts: _Facts, deadline: float) -> Iterator[C
         facts.learn(chain, sides, [claim.status for claim in found], index)
     for match in _REMAINDER.finditer(text):
         number, divisor, quotient, rest = map(int, match.groups())
-        right = number == divisor * quotient + rest
+        holds = number == divisor * quotient + rest
         reason = f"{divisor} * {quotient} + {rest} is {divisor * quotient + rest}"
-        yield Claim(" ".join(match[0].split()), "valid" if right else "wrong", reason if right else f"{reason}, not {number}")
+        yield Claim(" ".join(match[0].split()), "valid" if holds else "wrong", reason if holds else f"{reason}, not {number}")
 
 
 _REMAINDER = re.compile(
@@ -401,6 +414,8 @@ def _holds(x: Value, relation: str, y: Value, left: _Side, right: _Side, modulus
         if not all(isinstance(value, int) for value in (x, y, divisor)) or divisor == 0:
             raise UndecidableError("a congruence of numbers that are not whole")
         return bool((x - y) % divisor == 0)
+    if relation == "equiv" and not same(x, y):
+        raise UndecidableError("a congruence without its modulus")
     if relation in ("=", "equiv", "approx"):
         return same(x, y) or _rounded(x, y, left, right, relation == "approx")
     if isinstance(x, list) or isinstance(y, list) or any(complex(value).imag != 0 for value in (x, y)):
@@ -415,10 +430,12 @@ def _rounded(x: Value, y: Value, left: _Side, right: _Side, approximate: bool) -
     if isinstance(x, list) or isinstance(y, list):
         return False
     gap, size = abs(complex(x) - complex(y)), max(abs(complex(x)), abs(complex(y)))
+    if gap < 1e-30:  # cos 90° is zero but for the last digits
+        return True
     for side in (left, right):
         if side.decimals is not None and (side.decimals > 0 or approximate) and gap <= 1.001 * 10.0**-side.decimals:
             return True
-    return gap <= size * (0.02 if approximate else 0.005 if "." in left.text + right.text else 0)
+    return gap <= size * (0.02 if approximate else 0.002 if "." in left.text + right.text else 0)
 
 
 def _of_functions(left: _Side, right: _Side, rewriting: bool, step: int, facts: _Facts) -> tuple[bool | None, str]:
@@ -427,16 +444,17 @@ def _of_functions(left: _Side, right: _Side, rewriting: bool, step: int, facts: 
         return None, "it has variables"
     if right.constant:
         at = {name: facts.value_of(name, step) for name in left.names}
-        if None in at.values() or right.literal or not rewriting:
+        if None in at.values() or right.literal or left.letter or not rewriting or _mentions(right.trees[0], "degree"):
             return None, "an equation"
         x, y = Evaluator(at).value(left.trees[0]), Evaluator().value(right.trees[0])
         known = ", ".join(f"{name} = {_show(value)}" for name, value in at.items())
         holds = same(x, y) or _rounded(x, y, left, right, False)
         return holds, f"with {known} it holds" if holds else f"with {known}, {left.text} is {_show(x)}, not {_show(y)}"
-    different = [not same(x, y) for x, y in islice(_values_at_points(left.trees[0], right.trees[0]), 3)]
+    different = [not same(x, y) for x, y in _values_at_points(left.trees[0], right.trees[0])]
     if len(different) >= LEAST_POINTS and not any(different):
         return True, "both sides are equal for all values"
     explained = any(names <= left.names for names in facts.bound) or left.letter or right.letter
+    explained = explained or sorted(left.text) == sorted(right.text)  # a(b + c) = b(c + a): a condition
     if rewriting and left.names == right.names and all(different) and len(different) >= LEAST_POINTS and not explained:
         return False, f"{left.text} is not {right.text} for any values tried"
     return None, "an equation"
@@ -444,12 +462,20 @@ def _of_functions(left: _Side, right: _Side, rewriting: bool, step: int, facts: 
 
 def _followed(chain: _Chain, sides: list[_Side], step: int, facts: _Facts) -> Iterator[Claim]:
     """A name that gets the value just computed for it; a value that solves the equation just before."""
-    if chain.doubtful or set(chain.relations) != {"="} or chain.modulus or facts.last is None:
+    if (
+        chain.doubtful
+        or (chain.trial and sides[0].letter)
+        or set(chain.relations) != {"="}
+        or chain.modulus
+        or facts.last is None
+    ):
         return
     name, (before, computed), first = sides[0].text, facts.last, sides[1]
     text = f"{name} = {first.text}"
-    if name == before and not sides[0].constant and first.literal and computed.constant and not computed.literal:
-        if not any(_mentions(tree, "root", "constant", "matrix") for tree in computed.trees):
+    if computed is not None:
+        if name != before or sides[0].constant or not first.literal or not computed.constant or computed.literal:
+            return
+        if not any(_mentions(tree, "root", "constant", "matrix", "sum", "prod") for tree in computed.trees):
             claim = _claim(computed, "=", first, chain, False, step, facts)
             if claim.status == "wrong":
                 yield Claim(f"{name} = {computed.text}, {text}", "wrong", claim.reason)
@@ -473,8 +499,10 @@ def _solves(at: Mapping[str, Value], left: _Side, right: _Side) -> bool:
     return False
 
 
-_ANOTHER_COUNT = re.compile(r"\bbase[- _]?(?:\$?\d|b\b|two|three|four|five|six|seven|eight|nine|ten)|binary|\bbases\b|operation|o'clock")
-_ANGLES = "sin cos tan cot sec csc log arcsin arccos arctan".split()
+_ANOTHER_COUNT = re.compile(
+    r"\bbase[- _]?(?:\$?\d|b\b|two|three|four|five|six|seven|eight|nine|ten)|binary|\bbases\b|operation|o'clock"
+)
+_ANGLES = "sin cos tan cot sec csc arcsin arccos arctan".split()
 
 
 def _doubt(left: _Side, right: _Side, chain: _Chain, facts: _Facts) -> str:
@@ -490,17 +518,18 @@ def _doubt(left: _Side, right: _Side, chain: _Chain, facts: _Facts) -> str:
         return "a letter that may be a variable"
     if any(_mentions(tree, "i") for tree in trees) and not re.search(r"complex|imaginary|\bi\b|real part", facts.problem):
         return "a letter that may be a variable"
-    if any(_mentions(tree, *_ANGLES) for tree in trees) and not left.names:
+    units_known = re.search(r"circ|deg|°|pi|π", left.text + right.text)
+    if not left.names and any(_mentions(tree, "log", *(() if units_known else _ANGLES)) for tree in trees):
         return "the base or the angle's unit is not clear"
     if left.units and right.units and not left.units & right.units and not re.search(r"[-+*×]|times|cdot", left.text):
         return "units that may be converted"
-    if right.decimals == 0 and left.constant and re.search(r"/|frac|div|÷", left.text):
-        if abs(complex(Evaluator().value(left.trees[0])) - complex(Evaluator().value(right.trees[0]))) < 1:
-            return "a quotient may be rounded"
+    quotient = right.decimals == 0 and left.constant and re.search(r"/|frac|div|÷", left.text)
+    if quotient and abs(complex(Evaluator().value(("-", left.trees[0], right.trees[0])))) < 1:
+        return "a quotient may be rounded"
     return "a mixed number or a product" if left.mixed or right.mixed else ""
 
 
 def _show(value: Value) -> str:
     if isinstance(value, int | Fraction):
-        return str(value) if abs(value) < 10**25 and Fraction(value).denominator < 10**25 else "another number"
+        return str(value) if -(10**25) < value < 10**25 and Fraction(value).denominator < 10**25 else "another number"
     return "another matrix" if isinstance(value, list) else str(mp.nstr(value, 8))

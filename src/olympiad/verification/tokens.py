@@ -52,6 +52,7 @@ _LAYOUT = re.compile(
 )
 _DELIMITERS = re.compile(r"\\[()\[\]]|\$\$?")
 _ROWS = re.compile(r"\\begin\{(cases|align\*?|aligned|gathered|split|equation\*?)\}(.*?)\\end\{\1\}", re.DOTALL)
+_SPACED = re.compile(r"\\(?:mathbf|boldsymbol|textbf|mathrm|bm)\s*\{[\d\s.,]*\}|\\mathbf\{[\d\s.,/+-]*(?:\\pi|\\%)?\s*\}")
 _BASED = re.compile(r"(?<![A-Za-z\d])(?=\d*[A-Z])([\dA-Z]+)_\{?(\d\d)\}?(?!\d)")
 _REPEATING = re.compile(r"(-?\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{?(\d+)\}?")
 _SPELLING = {
@@ -65,7 +66,7 @@ _SPELLING = {
     "varepsilon": "epsilon", "vartheta": "theta", "exponentialE": "e", "imaginaryI": "i", "imath": "i", "land": "and",
     "lor": "or", "wedge": "and", "vee": "or", "simeq": "approx", "thickapprox": "approx", "doteq": "=", "prime": "'",
     "arccosh": "arcosh", "arccosec": "arccsc", "arsinh": "arcsinh", "artanh": "arctanh", "arctg": "arctan", "tg": "tan",
-    "ctg": "cot", "cosec": "csc", "arcctg": "arccot", "sh": "sinh", "ch": "cosh", "th": "tanh", "asin": "arcsin",
+    "ctg": "cot", "cosec": "csc", "arcctg": "arccot", "sh": "sinh", "ch": "cosh", "th": "tanh", "asin": "arcsin", "asinh": "arcsinh", "acosh": "arcosh", "atanh": "arctanh", "acot": "arccot", "re": "Re", "im": "Im",
     "acos": "arccos", "atan": "arctan", "infinity": "infty", "inf": "infty", "oo": "infty", "lg": "log10", "ceiling": "ceil",
     "degrees": "degree", "deg": "degree", "notin": "notin", "ni": "in", "iff": "iff", "Longrightarrow": "to",
     "rightarrow": "to", "Rightarrow": "to", "implies": "to", "longrightarrow": "to", "mapsto": "to", "bmod": "mod",
@@ -123,6 +124,9 @@ def clean(text: str) -> str:
         r"\\(?:left|right)\s*\.|\\triangle(?![a-z])|,?\s*\\text\s*\{\s*,?\s*for (?:all|every|each|any)\b.*$", " ", text
     )
     text = text.replace("{,}", ",").replace("{:}", ":").replace(r"\ldotp", ".")
+    text = _SPACED.sub(lambda bold: re.sub(r"(?<=[\d.,])\s+(?=[\d.,])|\s+(?=[.,]\s*\d)", "", bold[0]), text)
+    if r"\times" in text and re.search(r"\\(?:vec|overrightarrow|mathbf)(?![a-z])[^\\]*\\times", text):
+        raise NotUnderstoodError("a product of vectors")
     text = _ROWS.sub(_joined_rows, text)
     text = _BASED.sub(_based, text)
     text = re.sub(r"(?<=\d)\s+(?:\\text\{\s*to\s*\}|to)\s+(?=\d)", ":", text)
@@ -194,7 +198,7 @@ def tokenize(text: str, thousands: bool = True) -> list[Token]:
     if len(text) > MAX_CHARACTERS:
         raise NotUnderstoodError(f"{len(text):,} characters are more than the {MAX_CHARACTERS:,} of any answer")
     if thousands:
-        text = re.sub(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,]|\.\d*,)", lambda number: number[0].replace(",", ""), text)
+        text = _THOUSANDS.sub(lambda number: number[0].replace(",", ""), text)
     tokens: list[Token] = []
     at = 0
     while at < len(text):
@@ -222,8 +226,14 @@ def tokenize(text: str, thousands: bool = True) -> list[Token]:
     return tokens
 
 
-_PLAIN_WORDS = frozenset(
-    "yes no odd even true false none both all the is of to it we are was has not for with from that this".split()
+_PLAIN_WORDS = frozenset("yes no odd even true false none both all the are was has not for with from that this".split())
+
+
+# Not within brackets, where (1,234) is a point, unless the other commas there are followed by a space.
+_GROUPS = r"[1-9]\d{0,2}(?:,\d{3})+"
+_THOUSANDS = re.compile(
+    rf"(?<![\d.,(\[])(?<!\\\{{)(?<![(\[] ){_GROUPS}(?![\d,]|\.\d*,|\s*[)\]]|\s*\\\}})"
+    rf"|(?<=[(\[{{]){_GROUPS}(?=, )|(?<=, ){_GROUPS}(?=[)\]}}])"
 )
 
 
@@ -291,6 +301,12 @@ def _command(text: str, command: str, at: int, tokens: list[Token]) -> int:
     return at
 
 
+def _counts(tokens: list[Token]) -> bool:
+    """Whether a unit may follow: a number, or the first half of km/h."""
+    last = tokens[-1]
+    return last.kind in ("number", "close", "text") or (last.value == "/" and len(tokens) > 1 and tokens[-2].kind == "text")
+
+
 def _text(content: str, command: str, tokens: list[Token]) -> None:
     """``\\text{...}``: a letter is a variable, "and" separates, everything else stays words."""
     words = content.strip()
@@ -298,10 +314,12 @@ def _text(content: str, command: str, tokens: list[Token]) -> None:
         return
     if command == "operatorname" or (words in FUNCTIONS and words not in ("min", "sec", "max", "arg")):
         tokens.append(Token("command", _SPELLING.get(words, words)))
-    elif words in ("m", "g", "s", "h", "L", "l") and tokens and tokens[-1].kind in ("number", "close"):
+    elif words in ("m", "g", "s", "h", "L", "l") and tokens and _counts(tokens):
         tokens.append(Token("text", words))
     elif re.fullmatch(r"[A-Za-z]", words):
         tokens.append(Token("variable", words))
+    elif re.search(r"[\\=:%$()]", words) and not re.search("[A-Za-z]{2,}", re.sub(r"\\[A-Za-z]+", "", words)):
+        tokens += tokenize(clean(words))
     elif words.strip(" ,.;").lower() in ("and", "or", "&"):
         tokens.append(Token("separator", "or" if "or" in words.lower() else "and"))
     elif command.startswith("math") and re.fullmatch(r"[A-Z]{1,4}", words):

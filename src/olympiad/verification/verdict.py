@@ -139,7 +139,9 @@ _YES_OR_NO = {"yes": "yes", "true": "yes", "no": "no", "false": "no", "correct":
 
 
 def _yes_or_no(text: str) -> str | None:
-    """The one side that a text takes."""
+    """The one side that a text takes; none where it denies something."""
+    if re.search(r"\bnot\b|n't\b|\bneither\b", text[-2_000:], re.IGNORECASE):
+        return None
     found = {
         _YES_OR_NO[word] for word in re.findall("[a-z]+", text[-2_000:].casefold()) if word in ("yes", "no", "true", "false")
     }
@@ -203,13 +205,10 @@ def _compare(gold: str, prediction: str, policy: Policy) -> Verdict:
     if times is not None:
         return times
     readings, failure = [], None
-    for thousands in (True, False):
-        if not thousands and not re.search(r"\d,\d{3}", gold + prediction):
-            break
-        try:
-            readings.append((parse(gold, thousands), parse(prediction, thousands)))
-        except NotUnderstoodError as error:
-            failure = error
+    try:
+        readings.append((parse(gold), parse(prediction)))
+    except NotUnderstoodError as error:
+        failure = error
     if not readings:
         same_text = clean(gold) == clean(prediction) and bool(clean(gold).strip())
         if same_text:
@@ -248,10 +247,14 @@ def _by_words(gold: str, prediction: str, left: Answer | None, right: Answer | N
     a, b = (_content_words(text) for text in (gold, prediction))
     if not a or not b:
         return None
-    if a == b:
+    marks = [re.sub(r"[\w\s.,;!?'\"$~{}-]", "", clean_or_raw(text)) for text in (gold, prediction)]
+    worded = all(
+        re.search(r"[^\W\d_]{3,}", text) or text.strip(" .$").lower() == "no" for text in map(clean_or_raw, (gold, prediction))
+    )
+    if a == b and worded and marks[0] == marks[1] and "\\" not in marks[0]:
         return Verdict("correct", "the same words", "words")
     if left is not None and right is not None and left[0] == right[0] == "words":
-        if len(a) == len(b) == 1 and not any(word.isdigit() for word in a + b):
+        if len(a) == len(b) == 1 and not any(word.isdigit() for word in a + b) and "not" not in a + b:
             return Verdict("wrong", f"{' '.join(b)!r} is not {' '.join(a)!r}", "words")
         return Verdict("unjudgeable", "answers in different words", "words")
     return None
@@ -259,7 +262,8 @@ def _by_words(gold: str, prediction: str, left: Answer | None, right: Answer | N
 
 def _content_words(text: str) -> list[str]:
     words = re.findall(r"\w+", _MEANINGS.get(_words(clean_or_raw(text)), _words(clean_or_raw(text))))
-    return [stem(word) for word in words if word not in _ARTICLES]
+    whole = any(len(word) > 2 for word in words)
+    return [stem(word) for word in words if not (whole and word in _ARTICLES)]
 
 
 def clean_or_raw(text: str) -> str:

@@ -280,7 +280,7 @@ class Comparison:
         return True
 
     def _element(self, left: Answer, right: Answer) -> bool:
-        if "words" in (left[0], right[0]):
+        if "words" in (left[0], right[0]) or left == right == ("expression", ("dots",)):
             return left == right
         return self.equal(left, right)
 
@@ -448,9 +448,11 @@ def settled(answer: Answer) -> Answer:
     if set(relations) != {"="}:
         return answer
     if all(map(_constant, sides)):
-        if any(side[0] != sides[0][0] for side in sides) or not all(
-            same(Evaluator().value(sides[0][1]), Evaluator().value(side[1])) for side in sides[1:] if side[0] == "expression"
-        ):
+        plain = [("/", side[1], ("number", Fraction(100), "100")) if side[0] == "percent" else side[1] for side in sides]
+        first_value = Evaluator().value(plain[0])
+        if {side[0] for side in sides} - {"expression", "percent"} and len({side[0] for side in sides}) > 1:
+            raise UndecidableError("an equation of different things")
+        if not all(same(first_value, Evaluator().value(tree)) for tree in plain[1:]):
             raise UndecidableError("an equation that is false")
         return settled(sides[-1])
     first, last = sides[0], sides[-1]
@@ -507,9 +509,19 @@ def _each_named(answer: Answer) -> list[Answer]:
     return [("labelled", name, value, None) for name, value in zip(names[2], values[2], strict=True)]
 
 
+def _stem(answer: Answer) -> str | None:
+    """The x of x and x_1."""
+    tree = answer[1]
+    if answer[0] == "expression" and tree[0] == "variable":
+        return str(tree[1])
+    if answer[0] == "expression" and tree[0] == "apply" and len(tree[2]) == 1 and tree[2][0][0] == "number":
+        return str(tree[1])
+    return None
+
+
 def _rename(left: Answer, right: Answer, value: Answer) -> Answer | None:
     """``value`` with the bound variables of the name ``right`` called as in ``left``; None where the names differ."""
-    if left == right:
+    if left == right or (left[1][0] != right[1][0] and _stem(left) == _stem(right) is not None):
         return value
     if left[0] != "expression" or right[0] != "expression":
         return None

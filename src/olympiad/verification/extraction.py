@@ -22,7 +22,7 @@ _MARKS = re.compile(r"<\|[a-z_]+\|>|</?s>|\[/?INST\]|<(?:end|start)_of_turn>|<eo
 _PHRASE = re.compile(
     r"(?:final\s+answers?|answers?|solutions?|result|ans|antwort|lösung|ergebnis|réponse|reponse|respuesta|resposta|risposta|odpowiedź|"
     r"ответ|答案|最终答案|答|الجواب|الإجابة|答え)\s*(?:to\s+(?:the|this)\s+(?:problem|question)\s*)?"
-    r"(?:\*\*)?\s*(?:is\s+for\s+sure|is\s+therefore|is\s+thus|is\s+simply|ist|is|are|equals|lautet|est|es|é|è|是|为|為|هو|هي|:|：|=)"
+    r"(?:\*\*)?\s*(?:is\s+for\s+sure|is\s+therefore|is\s+thus|is\s+simply|ist|is|are|equals|lautet|est|es|é|è|是|为|為|هو|هي|:|：|=|\n)"
     r"\s*(?:\*\*)?\s*:?",
     re.IGNORECASE,
 )
@@ -101,7 +101,7 @@ _PROSE = frozenset(
 
 def _is_answer(text: str) -> bool:
     """Whether the whole text is one answer and no prose."""
-    outside = re.sub(r"\\(?:text|mbox|textbf|mathrm)\s*\{[^{}]*\}", " ", text)
+    outside = re.sub(r"\\(?:text|mbox|textbf|mathrm)\s*\{[^{}]*\}|\^\s*\{[^{}]*\}", " ", text)
     if _MATH.search(outside):
         outside = _MATH.sub(" ", outside)
         if any(word.lower() not in ("and", "or") for word in re.findall(r"[^\W\d_]{2,}", outside)):

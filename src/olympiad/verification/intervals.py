@@ -197,6 +197,10 @@ def _chain(answer: Answer) -> Intervals:
     sides, relations = answer[1], answer[2]
     if relations == ("in",):
         return as_intervals(sides[1])
+    if relations == ("ne",) and sides[1][0] == "expression" and sides[1][1][0] in ("pm", "mp"):
+        _, zero, size = sides[1][1]
+        both = [("expression", (sign, zero, size)) for sign in ("+", "-")]
+        return intersection(*(_solution(sides[0], "ne", bound) for bound in both))
     result = EVERYTHING
     for left, relation, right in zip(sides, relations, sides[1:], strict=False):
         result = intersection(result, _solution(left, relation, right))

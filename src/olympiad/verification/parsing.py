@@ -31,6 +31,7 @@ _NAMED = frozenset("p q r s u v w y z".split())  # these too, of one variable: y
 _CLOSING = {"(": ")", "[": "]", "{": "}", r"\{": r"\}"}
 _SET_OPERATIONS = (("cup", "union"), ("setminus", "difference"), ("cap", "intersection"))
 _BASES = {name: base for base, name in enumerate("two three four five six seven eight nine ten".split(), 2)} | {"sixteen": 16}
+_EMPTY = ("empty set", "the empty set", "null set")
 _CURRENCIES = ("dollar", "euro", "sterling")
 _FENCES = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil")}
 _ORDER = frozenset(("<", ">", "le", "ge"))
@@ -60,7 +61,7 @@ def parse(text: str, thousands: bool = True) -> Answer:
     except NotUnderstoodError:
         words = _words(plain)
         if words and all(token.kind in ("text", "letters", "variable", "separator") for token in tokens):
-            return ("words", words)
+            return ("set", ()) if words in _EMPTY else ("words", words)
         raise
 
 
@@ -134,6 +135,8 @@ def _listed(tokens: Sequence[Token], depth: int) -> Answer:
     items = [_item(part, depth) for part in parts]
     if len(items) == 1:
         return items[0]
+    if items[0][0] == "chain" and items[0][2] == ("ne",) and all(item[0] == "expression" for item in items[1:]):
+        return ("all", [items[0], *(("chain", (items[0][1][0], item), ("ne",)) for item in items[1:])])  # x is not 0, 1
     if all(item[0] in ("chain", "union", "brackets", "numbers") for item in items) and any(map(_is_range, items)):
         return ("any" if "or" in separators else "all", items)
     return ("list", items)
@@ -161,7 +164,8 @@ def _item(tokens: Sequence[Token], depth: int) -> Answer:
             return ("quantity", inner[1], f"{inner[2] if len(inner) > 2 else ''} {currency}".strip())
         tokens = rest
     if all(token.kind == "text" for token in tokens):
-        return ("words", _words(" ".join(token.value for token in tokens)))
+        words = _words(" ".join(token.value for token in tokens))
+        return ("set", ()) if words in _EMPTY else ("words", words)
     relations = _relations(tokens)
     sides = _sides(tokens)
     if relations:
@@ -182,6 +186,8 @@ def _item(tokens: Sequence[Token], depth: int) -> Answer:
 def _starts_modulus(tokens: Sequence[Token], place: int) -> bool:
     if tokens[place].kind == "command" and tokens[place].value == "pmod":
         return True
+    if tokens[place].value == "mod" and any(token.value == "equiv" for token in tokens[:place]):
+        return tokens[place - 1].value != "("
     following = tokens[place + 1] if place + 1 < len(tokens) else None
     return (
         tokens[place].value == "("
@@ -225,6 +231,10 @@ def _side(tokens: Sequence[Token], depth: int) -> Answer:
             for right in sides[1:]:
                 left = (kind, left, right)
             return left
+    if tokens[0].kind == "set":
+        parts = split(tokens, "-")
+        if len(parts) == 2 and parts[1]:
+            return ("difference", _side(parts[0], depth), _side(parts[1], depth))
     ratio = split(tokens, ":")
     if len(ratio) > 1:
         return ("ratio", tuple(_expression(part, depth) for part in ratio))
@@ -304,6 +314,13 @@ def _unit_start(tokens: Sequence[Token]) -> int:
 
     def is_unit(place: int) -> bool:
         token = tokens[place]
+        if token.kind == "variable" and token.value in ("h", "s", "m", "L", "g"):  # km/h
+            return (
+                place > 1
+                and tokens[place - 1].value == "/"
+                and tokens[place - 2].kind in ("letters", "text")
+                and is_unit(place - 2)
+            )
         if token.kind == "letters" and token.value in _SHORT_UNITS and len(token.value) < 3:  # hr may be h times r
             return place > 0 and tokens[place - 1].kind in ("number", "close", "symbol", "text", "letters")
         return token.kind == "text" or (token.kind == "letters" and _is_word(token.value))
@@ -459,7 +476,10 @@ class _Expression:
         while True:
             if self.peek().value == "^" and self.peek().kind == "symbol":
                 self.at += 1
+                chosen = base[0] == "apply" and base[1] == "C" and len(base[2]) == 1
                 base = self.raised(base)
+                if chosen and base[0] == "^":  # C_5^2
+                    base = ("call", "binom", (base[1][2][0], base[2]))
                 if base[0] == "^" and base[1][0] == "variable" and base[1][1] in _CALLED and self.peek().value == "(":
                     sign = "-1" if base[2] == ("negative", ("number", Fraction(1), "1")) else str(base[2])
                     base = ("apply", f"{base[1][1]}^{sign}", self.arguments())
@@ -525,6 +545,12 @@ class _Expression:
                 self.at += 3
                 return self.based(token.value, ("number", Fraction(_BASES[names[1]]), str(_BASES[names[1]])))
             return self.based(token.value, self.primary())
+        if self.peek().value == "_" and "." in token.value and self.peek(1).value in ("2", "3", "{"):
+            whole, _, part = token.value.partition(".")
+            self.at += 1
+            scaled = self.based(whole + part, self.primary())
+            base = Fraction(int(scaled[2].rpartition("_")[2]))
+            return ("number", scaled[1] / base ** len(part), f"{token.value}_{base}")
         if not token.value.isdigit():
             return tree
         if self.peek().value == "frac":  # a mixed number

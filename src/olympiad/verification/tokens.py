@@ -53,6 +53,18 @@ _LAYOUT = re.compile(
 _DELIMITERS = re.compile(r"\\[()\[\]]|\$\$?")
 _ROWS = re.compile(r"\\begin\{(cases|align\*?|aligned|gathered|split|equation\*?)\}(.*?)\\end\{\1\}", re.DOTALL)
 _SPACED = re.compile(r"\\(?:mathbf|boldsymbol|textbf|mathrm|bm)\s*\{[\d\s.,]*\}|\\mathbf\{[\d\s.,/+-]*(?:\\pi|\\%)?\s*\}")
+# How things are written by habit: 11^{th}, y^{\\prime}, 42 (base 7), (1, 2)(3, 4), \\therefore, conditions on an index.
+_HABITS = tuple(
+    (re.compile(pattern), plain)
+    for pattern, plain in (
+        (r"\^\{?\s*\\(?:text|mathrm)\{\s*(?:th|st|nd|rd)\s*\}\s*\}?", ""),
+        (r"\^\{?\s*\\prime\s*\}?", "'"),
+        (r"(\d+)\s*(?:\\text\{)?\s*\(?\s*base\s+(\d+)\s*\)?\s*\}?", r"\1_{\2}"),
+        (r"(\([^()]*,[^()]*\))\s*(?=\([^()]*,)", r"\1,"),
+        (r"\\(?:therefore|because)(?![A-Za-z])", " "),
+        (r"(?:,|\\quad|\s)*(?:\\text\{\s*,?\s*where\s*\}|\\forall|\()\s*[a-z]\s*\\in\s*\\mathbb\s*\{?[A-Z]\}?\)?\s*$", " "),
+    )
+)
 _BASED = re.compile(r"(?<![A-Za-z\d])(?=\d*[A-Z])([\dA-Z]+)_\{?(\d\d)\}?(?!\d)")
 _REPEATING = re.compile(r"(-?\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{?(\d+)\}?")
 _SPELLING = {
@@ -128,6 +140,8 @@ def clean(text: str) -> str:
     if r"\times" in text and re.search(r"\\(?:vec|overrightarrow|mathbf)(?![a-z])[^\\]*\\times", text):
         raise NotUnderstoodError("a product of vectors")
     text = _ROWS.sub(_joined_rows, text)
+    for pattern, plain in _HABITS:
+        text = pattern.sub(plain, text)
     text = _BASED.sub(_based, text)
     text = re.sub(r"(?<=\d)\s+(?:\\text\{\s*to\s*\}|to)\s+(?=\d)", ":", text)
     text = re.sub(r"\\not\s*=", r"\\ne ", re.sub(r"\\not\s*\\in(?![a-z])", r"\\notin ", text))
@@ -330,7 +344,8 @@ def _text(content: str, command: str, tokens: list[Token]) -> None:
         tokens += tokenize(words)
     elif len(pieces := [piece for piece in re.split(r"\s*\b(and|or)\b\s*", words) if piece]) > 1 and len(words) < 40:
         for piece in pieces:
-            tokens.append(Token("separator" if piece in ("and", "or") else "text", piece))
+            kind = "separator" if piece in ("and", "or") else "variable" if len(piece) == 1 else "text"
+            tokens.append(Token(kind, piece))
     elif counted := re.fullmatch(r"([-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)(?:\s+([a-z][A-Za-z ]*))?", words):
         tokens += tokenize(counted[1]) + ([Token("text", counted[2])] if counted[2] else [])
     else:

@@ -121,6 +121,9 @@ def _verdict(gold: str, prediction: str, policy: Policy) -> Verdict:
         return replace(times, gold=wanted, prediction=prediction)
     found = extract(prediction)
     if found is None:
+        worded = _by_words(wanted, prediction[-200:], None, None)
+        if worded is not None and worded.correct:
+            return replace(worded, gold=wanted, prediction=prediction[-200:])
         return Verdict("unjudgeable", "the prediction holds no answer", "no answer", wanted)
     verdict = _compare(wanted, found.text, policy)
     return replace(verdict, gold=wanted, prediction=found.text)
@@ -174,7 +177,7 @@ _HOURS = {"noon": (12, 0), "midnight": (0, 0)}
 
 def _clock(text: str) -> tuple[int, int, bool] | None:
     """Hour, minute, and whether the half of the day is known, of a text that ends in a time."""
-    plain = re.sub(r"[$}\s.]+$", "", text.replace("{:}", ":"))
+    plain = re.sub(r"[$}\s.]+$", "", re.sub(r"\\[,;! ]|~", " ", text.replace("{:}", ":")))
     word = plain.rsplit(" ", 1)[-1].lower()
     if word in _HOURS:
         return (*_HOURS[word], True)
@@ -187,6 +190,9 @@ def _clock(text: str) -> tuple[int, int, bool] | None:
     if half:
         return hour % 12 + (12 if half == "p" else 0), minute, True
     return hour, minute, hour > 12 or hour == 0
+
+
+_OPTION = re.compile(r"^\s*(?:\\\w+\s*\{)?\s*\([A-E]\)\s*\}?[\s~\\]*(?=[^\s}])(.+)$", re.DOTALL)  # (B) 12
 
 
 def _times(gold: str, prediction: str) -> Verdict | None:
@@ -204,6 +210,7 @@ def _compare(gold: str, prediction: str, policy: Policy) -> Verdict:
     times = _times(gold, prediction)
     if times is not None:
         return times
+    gold, prediction = (_OPTION.sub(r"\1", text) for text in (gold, prediction))
     readings, failure = [], None
     try:
         readings.append((parse(gold), parse(prediction)))
@@ -261,9 +268,16 @@ def _by_words(gold: str, prediction: str, left: Answer | None, right: Answer | N
 
 
 def _content_words(text: str) -> list[str]:
-    words = re.findall(r"\w+", _MEANINGS.get(_words(clean_or_raw(text)), _words(clean_or_raw(text))))
+    plain = _words(clean_or_raw(text))
+    nothing = _NOTHING.search(plain)
+    if nothing:
+        return ["no", *(word for word in re.findall(r"\w+", nothing[1] or "") if word != "real"), "solution"]
+    words = re.findall(r"\w+", _MEANINGS.get(plain, plain))
     whole = any(len(word) > 2 for word in words)
     return [stem(word) for word in words if not (whole and word in _ARTICLES)]
+
+
+_NOTHING = re.compile(r"\bno (?:(\w+) )?solutions?\b")
 
 
 def clean_or_raw(text: str) -> str:

@@ -251,6 +251,8 @@ class Comparison:
         left, right = _elements(gold), _elements(answer)
         if gold[0] == "set" or answer[0] == "set":
             left, right = self._distinct(left), self._distinct(right)
+        if 1 in (len(left), len(right)) and len(left) != len(right):  # "4/10 or 2/5" is one answer
+            left, right = self._distinct(left), self._distinct(right)
         both_named = all(item[0] == "labelled" for item in [*left, *right])
         named = [item[0] == "labelled" for item in (*left, *right)]
         if any(named) and not both_named and all(item[0] == "labelled" for item in left) and len({str(i[1]) for i in left}) > 1:
@@ -482,9 +484,7 @@ def _is_name(answer: Answer) -> bool:
         return True
     if answer[0] == "expression":
         tree = answer[1]
-        if tree[0] == "variable":
-            return True
-        if tree[0] == "apply":
+        if tree[0] in ("variable", "apply") or (mentions(tree, "apply") and not variables(tree)):  # f(9) - f(3)
             return True
         if tree[0] == "call" and tree[1] in ("min", "max", "abs", "det", "arg", "gcd", "lcm") and variables(tree):
             return False

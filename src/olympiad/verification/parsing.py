@@ -611,7 +611,8 @@ class _Expression:
 
     def letters(self, run: str) -> Tree:
         """A run of letters is a product, a name in capitals (the side AB), or a word, which no expression holds."""
-        if run.isupper() and len(run) <= 5:
+        alone = {token.value for token in self.tokens if token.kind == "variable"}
+        if run.isupper() and len(run) <= 5 and not set(run) <= alone:
             return ("variable", run)
         if len(run) > 3:
             raise NotUnderstoodError(f"the word {run!r}")

@@ -363,8 +363,9 @@ def _claims(text: str, index: int, facts: _Facts, deadline: float) -> Iterator[C
         for place, (left, right) in enumerate(pairwise(sides)):
             if time.monotonic() > deadline:
                 return
-            facts_here = (place > 0 or len(sides) > 2, index, facts)
-            found.append(_claim(left, chain.relations[place], right, chain, *facts_here))
+            # Equal expressions one after the other: one is rewritten. The first pair may be a condition on several names.
+            rewriting = place > 0 or (len(sides) > 2 and len(left.names) == 1)
+            found.append(_claim(left, chain.relations[place], right, chain, rewriting, index, facts))
             yield found[-1]
         yield from _followed(chain, sides, index, facts)
         facts.learn(chain, sides, [claim.status for claim in found], index)

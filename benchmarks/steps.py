@@ -52,6 +52,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--half", choices=("even", "odd"), help="only the rows of even or odd number")
     arguments = parser.parse_args()
+    if "OLYMPIAD_DATA" not in os.environ:
+        parser.error("set OLYMPIAD_DATA to the folder that holds processbench/*.jsonl")
     folder = Path(os.environ["OLYMPIAD_DATA"]) / "processbench"
     table = Table(*COLUMNS, title="ProcessBench, first errors found by algebra alone")
     for path in sorted(folder.glob("*.jsonl")):

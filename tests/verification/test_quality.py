@@ -79,6 +79,6 @@ def test_any_text_has_scores_between_0_and_1(problem: str, solution: str) -> Non
 def test_error_bars() -> None:
     """A standard error of one solution, or one that counts those without a score."""
     mean = aggregate([{"a": 0.0}, {"a": 1.0}, {"a": 1.0}, {"a": math.nan}])["a"]
-    assert (mean.mean, mean.count) == (pytest.approx(2 / 3), 3)
+    assert (mean.mean, mean.solutions) == (pytest.approx(2 / 3), 3)
     assert mean.standard_error == pytest.approx(1 / 3)
     assert math.isnan(aggregate([{"a": 0.5}])["a"].standard_error)

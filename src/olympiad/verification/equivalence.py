@@ -17,6 +17,7 @@ from .parsing import Answer, Tree, walk
 from .units import MULTIPLES, parse_unit, stem
 
 LEAST_POINTS = 2
+MAX_ELEMENTS = 150
 #: Points at which expressions in variables are compared: positive, of both signs, then whole numbers.
 _POINTS: tuple[tuple[Value, ...], ...] = (
     tuple(Fraction(n, 7) for n in (11, 16, 9, 23, 5, 13, 18, 26, 8, 19)),
@@ -129,6 +130,8 @@ class Comparison:
                 if same(left, 0) and same(right, 0):
                     continue
                 return False
+            if isinstance(left, list) or isinstance(right, list):
+                raise UndecidableError("an equation of matrices")
             exact = isinstance(left, int | Fraction) and isinstance(right, int | Fraction)
             ratios.append(Fraction(left) / Fraction(right) if exact else _mp(left) / _mp(right))
             if not same(ratios[0], ratios[-1]):
@@ -216,7 +219,7 @@ class Comparison:
         left, right = _differences(gold), _differences(answer)
         if len(left) != len(right):
             raise UndecidableError("inequalities of different length")
-        for order in permutations(right):
+        for order in permutations(right) if len(right) <= 4 else [tuple(right)]:
             if all(
                 strict == other and self._proportional(tree, candidate, positive=True)
                 for (tree, strict), (candidate, other) in zip(left, order, strict=True)
@@ -265,6 +268,8 @@ class Comparison:
     def _any_order(self, left: Sequence[Answer], right: Sequence[Answer]) -> bool:
         if len(left) != len(right):
             return False
+        if len(left) > MAX_ELEMENTS:
+            raise UndecidableError(f"more than {MAX_ELEMENTS} elements")
         rest, undecided = list(right), None
         for item in left:
             for place, candidate in enumerate(rest):
@@ -287,6 +292,8 @@ class Comparison:
         return self.equal(left, right)
 
     def _distinct(self, items: Sequence[Answer]) -> list[Answer]:
+        if len(items) > MAX_ELEMENTS:
+            raise UndecidableError(f"more than {MAX_ELEMENTS} elements")
         kept: list[Answer] = []
         for item in items:
             if not any(self._element(item, other) for other in kept):
@@ -369,7 +376,7 @@ class Comparison:
             if same(left, right):
                 return _still_same(gold, answer, left, right)
             return self._decimal(gold, answer, left, right)
-        if gold == answer:
+        if gold == answer and _has_value(gold, sorted(names)):
             self.rule = "the same expression"
             return True
         if _vectors(gold) or _vectors(answer):
@@ -452,7 +459,7 @@ def settled(answer: Answer) -> Answer:
     if all(map(_constant, sides)):
         plain = [("/", side[1], ("number", Fraction(100), "100")) if side[0] == "percent" else side[1] for side in sides]
         first_value = Evaluator().value(plain[0])
-        if {side[0] for side in sides} - {"expression", "percent"} and len({side[0] for side in sides}) > 1:
+        if len({(side[0], side[2]) if side[0] == "quantity" else "number" for side in sides}) > 1:
             raise UndecidableError("an equation of different things")
         if not all(same(first_value, Evaluator().value(tree)) for tree in plain[1:]):
             raise UndecidableError("an equation that is false")
@@ -641,6 +648,18 @@ _FAR_POINTS: tuple[tuple[Value, ...], ...] = tuple(
     tuple(Fraction((-1) ** (place * (row + 1) // 2 + row) * (1811 + 977 * place), 1 + row) for place in range(10))
     for row in range(6)
 )
+
+
+def _has_value(tree: Tree, names: Sequence[str]) -> bool:
+    """Whether an expression has a value anywhere; dots have one if the terms around them do."""
+    for number, point in enumerate(_POINTS):
+        try:
+            Evaluator(dict(zip(names, point, strict=False)), number).value(tree)
+            return True
+        except UndecidableError as error:
+            if str(error) == "dots have no value":
+                return True
+    return False
 
 
 def _called(tree: Any) -> set[str]:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
 
@@ -15,7 +17,9 @@ from mpmath import MPContext
 
 from .parsing import Tree
 
-MAX_BITS = 200_000
+MAX_BITS = 60_000
+MAX_SIZE = 20_000  # bits before or behind the point of an irrational number
+SECONDS = 0.7  # for one comparison
 MAX_FACTORIAL = 5_000
 MAX_TERMS = 2_000
 MAX_OPERATIONS = 50_000
@@ -30,6 +34,20 @@ mpf, mpc = mp.mpf, mp.mpc
 
 class UndecidableError(Exception):
     """The value does not exist, or computing it would take too much."""
+
+
+_deadline = [math.inf]
+
+
+@contextmanager
+def time_limit(seconds: float = SECONDS) -> Iterator[None]:
+    """Within it, all evaluations together take no longer; what comes after raises UndecidableError."""
+    before = _deadline[0]
+    _deadline[0] = min(before, time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _deadline[0] = before
 
 
 class Evaluator:
@@ -65,8 +83,14 @@ class Evaluator:
 
     def _value(self, tree: Tree) -> Value:
         self.operations += 1
-        if self.operations > MAX_OPERATIONS:
+        if self.operations > MAX_OPERATIONS or time.monotonic() > _deadline[0]:
             raise UndecidableError("it takes too many steps")
+        value = self._of_kind(tree)
+        if isinstance(value, mpf | mpc) and value and mp.isfinite(value) and abs(mp.mag(value)) > MAX_SIZE:
+            raise UndecidableError("a number of too many digits")
+        return value
+
+    def _of_kind(self, tree: Tree) -> Value:
         kind = tree[0]
         if kind == "number":
             return tree[1].numerator if tree[1].denominator == 1 else tree[1]
@@ -194,6 +218,9 @@ class Evaluator:
             self.at[variable] = int(index)
             return _number(self._value(body))
 
+        for index in (400, 800):  # nsum finds values for series that have none
+            if abs(term(index)) * index > mpf(1) / 100:
+                raise UndecidableError("a series that may not converge")
         total = mp.nsum(term, [int(first), mp.inf], maxterms=500, tol=mpf(10) ** -(DIGITS - 10))
         self._restore(variable, outside)
         return total
@@ -209,7 +236,11 @@ class Evaluator:
             return _number(self._value(body))
 
         infinite = point == ("constant", "infty")
-        result = mp.limit(function, mp.inf if infinite else _number(self._value(point)))
+        where = mp.inf if infinite else _number(self._value(point))
+        result = mp.limit(function, where)
+        near = (mpf(10) ** 8, mpf("2.3e8")) if infinite else (where + mpf(10) ** -8, where - mpf(10) ** -8)
+        if any(abs(function(at) - result) > mpf(10) ** -4 * (1 + abs(result)) for at in near):
+            raise UndecidableError("a limit that may not exist")
         self._restore(variable, outside)
         close = mp.nint(result * 10**12) / 10**12
         return close if abs(close - result) < mpf(10) ** -15 else result
@@ -265,7 +296,7 @@ def add(left: Value, right: Value) -> Value:
         if not (isinstance(left, list) and isinstance(right, list)) or [len(r) for r in left] != [len(r) for r in right]:
             raise UndecidableError("matrices of different shape")
         return [[add(a, b) for a, b in zip(*rows, strict=True)] for rows in zip(left, right, strict=True)]
-    return left + right if _exact(left) == _exact(right) else _number(left) + _number(right)
+    return _bounded(left + right) if _exact(left) == _exact(right) else _number(left) + _number(right)
 
 
 def multiply(left: Value, right: Value) -> Value:
@@ -300,17 +331,16 @@ def power(base: Value, exponent: Value) -> Value:
             if size > 1 and abs(exponent) * size > MAX_BITS:
                 raise UndecidableError("a power of too many digits")
             return Fraction(base) ** exponent if exponent < 0 or isinstance(base, Fraction) else base**exponent
-        if abs(exponent) > 10**9:
+        if abs(exponent) * max(abs(mp.mag(base)), 1) > MAX_SIZE * 8:
             raise UndecidableError("a power of too many digits")
         return mp.power(base, exponent)
     if _exact(base) and _exact(exponent):
         root = _exact_root(Fraction(base), exponent.denominator) if base >= 0 and exponent.denominator < 1000 else None
         if root is not None:
             return power(root, exponent.numerator)
-    result = mp.power(_number(base), _number(exponent))
-    if abs(mp.log(abs(result) + 1)) > MAX_BITS:
+    if base and exponent and mp.mag(_number(exponent)) + mp.mag(abs(mp.mag(_number(base))) + 1) > 16:
         raise UndecidableError("a power of too many digits")
-    return result
+    return mp.power(_number(base), _number(exponent))
 
 
 def _exact_root(value: Fraction, index: int) -> Fraction | int | None:
@@ -399,7 +429,17 @@ def _log(value: Value, base: Value | None = None) -> Value:
 
 
 def _of_real(function: Callable[[Value], Value]) -> Callable[[Value], Value]:
-    return lambda value: function(_number(value))
+    def of(value: Value) -> Value:
+        if abs(value) > MAX_SIZE and function in (mp.exp, mp.sinh, mp.cosh):
+            raise UndecidableError("a number of too many digits")
+        result = function(_number(value))
+        if abs(result) < mpf(10) ** -(DIGITS + 5):  # the sine of pi is 0
+            return 0
+        if abs(result) > mpf(10) ** (DIGITS - 5) and function in (mp.tan, mp.sec, mp.cot, mp.csc, mp.sech, mp.csch, mp.coth):
+            raise UndecidableError("it is infinite")
+        return result
+
+    return of
 
 
 def _extreme(choose: Callable[..., Value]) -> Callable[..., Value]:

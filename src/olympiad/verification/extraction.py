@@ -17,7 +17,8 @@ from .parsing import parse
 from .tokens import NotUnderstoodError
 
 TAIL = 4_000  # characters of prose that are searched
-_BOX = re.compile(r"\\+(?:boxed|fbox)\s*(?:\{|(?=[\w\\]))")
+MAX_BOXES = 40
+_BOX = re.compile(r"(?<!\\)\\{1,4}(?:boxed|fbox)\s*(?:\{|(?=[\w\\]))")
 _MARKS = re.compile(r"<\|[a-z_]+\|>|</?s>|\[/?INST\]|<(?:end|start)_of_turn>|<eos>")
 _PHRASE = re.compile(
     r"(?:final\s+answers?|answers?|solutions?|result|ans|antwort|lösung|ergebnis|réponse|reponse|respuesta|resposta|risposta|odpowiedź|"
@@ -83,7 +84,7 @@ def extract(text: str) -> Extracted | None:
     hashes = _HASHES.findall(text[-TAIL:])
     if hashes and hashes[-1].strip():
         return Extracted(hashes[-1].strip(), "####")
-    tail = _HOPE.sub("", text[-TAIL:]).strip()
+    tail = re.sub(r"[ \t]{2,}", " ", _HOPE.sub("", text[-TAIL:]).strip())
     if len(text) <= 400 and (found := _FOR_ALL.search(tail)) and "=" not in found[0] and not _PHRASE.search(found[0]):
         tail = tail[: found.end(1)]
     if not tail:
@@ -132,7 +133,7 @@ _NEW_THOUGHT = re.compile(
 def _boxed(text: str) -> str | None:
     """The last box; several in one sentence with hardly anything between them are one answer."""
     boxes = []
-    for match in _BOX.finditer(text):
+    for match in list(_BOX.finditer(text))[-MAX_BOXES:]:
         start = match.end()
         if match[0].endswith("{"):
             end = _closing(text, start)
@@ -149,7 +150,7 @@ def _boxed(text: str) -> str | None:
     if not boxes:
         return None
     together = [boxes[-1]]
-    for box in reversed(boxes[:-1]):
+    for box in reversed(boxes[-12:-1]):
         between = text[box[1] : together[0][0]]
         if len(between) > 60 or _NEW_THOUGHT.search(between):
             break
@@ -172,8 +173,8 @@ def _closing(text: str, start: int) -> int:
         depth += {"{": 1, "}": -1}.get(brace[0], 0)
         if depth == 0:
             return brace.start()
-    line = re.compile(r"(?<!\\)\$|\n|$").search(text, start)
-    return line.start() if line else len(text)
+    line = re.compile(r"(?<!\\)\$|\n|$").search(text, start, start + 5_000)
+    return line.start() if line else min(start + 5_000, len(text))
 
 
 def _phrased(tail: str) -> Extracted | None:
@@ -222,7 +223,10 @@ def _phrased(tail: str) -> Extracted | None:
 
 def _stands(text: str, number: re.Match[str]) -> bool:
     """Whether a number is stated, and not denied, bounded or only a part of what is stated."""
-    return not _BEFORE.search(text[: number.start()]) and not _AFTER.match(text, number.end())
+    before = text[max(0, number.start() - 60) : number.start()]
+    if re.search(r"[^\x00-\x7f\w\s。，：、（“”≈€£¥–—]$", before):  # a symbol that belongs to it
+        return False
+    return not _BEFORE.search(before) and not _AFTER.match(text, number.end())
 
 
 def _content(match: re.Match[str]) -> str:

@@ -176,6 +176,8 @@ def as_intervals(answer: Answer) -> Intervals:
     if kind == "numbers" and answer[1] == "R":
         return EVERYTHING
     if kind in ("all", "any"):
+        if len(answer[1]) > 60:
+            raise UndecidableError("too many relations")
         sets = [as_intervals(item) for item in answer[1]]
         result = sets[0]
         for other in sets[1:]:

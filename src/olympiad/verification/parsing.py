@@ -19,7 +19,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from .tokens import FUNCTIONS, NotUnderstoodError, Token, clean, tokenize
+from .tokens import FUNCTIONS, MAX_CHARACTERS, NotUnderstoodError, Token, clean, tokenize
 from .units import parse_unit
 
 Tree = tuple[Any, ...]
@@ -38,7 +38,6 @@ _ORDER = frozenset(("<", ">", "le", "ge"))
 _FRENCH = re.compile(r"\]([^\[\]()]*[,;][^\[\]()]*)([\[\]])|\[([^\[\]()]*[,;][^\[\]()]*)\[")
 
 
-@lru_cache(maxsize=4096)
 def parse(text: str, thousands: bool = True) -> Answer:
     """The structure of an answer.
 
@@ -48,6 +47,16 @@ def parse(text: str, thousands: bool = True) -> Answer:
     >>> parse(r"$x \\in (1, 2]$")[0], parse("3, 4")[0], parse(r"\\text{even}")
     ('chain', 'list', ('words', 'even'))
     """
+    if len(text) > MAX_CHARACTERS:
+        raise NotUnderstoodError(f"{len(text):,} characters are more than the {MAX_CHARACTERS:,} of any answer")
+    try:
+        return _parsed(text, thousands)
+    except RecursionError as error:
+        raise NotUnderstoodError("it is nested too deeply") from error
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str, thousands: bool) -> Answer:
     plain = clean(text)
     if plain.startswith("]") or re.search(r"cup ?\]|,[^\[\]()]*\[ ?(?:$|\\cup)", plain):
         plain = _FRENCH.sub(lambda m: f"({m[1]}{')' if m[2] == '[' else ']'}" if m[1] else f"[{m[3]})", plain)
@@ -113,7 +122,10 @@ def _listed(tokens: Sequence[Token], depth: int) -> Answer:
     moduli = [place for place, token in enumerate(tokens) if _starts_modulus(tokens, place)]
     modulus = moduli[0] if moduli else None
     if len(moduli) > 1:
-        each = [_listed(part, depth) for part in split(tokens, ",", "and", "or") if part]
+        pieces = [part for part in split(tokens, ",", "and", "or") if part]
+        if len(pieces) != len(moduli):
+            raise NotUnderstoodError("several moduli")
+        each = [_listed(part, depth) for part in pieces]
         if any(item[0] != "congruence" or item[2] != each[0][2] for item in each):
             raise NotUnderstoodError("congruences of several moduli")
         if any(item[3] != each[0][3] for item in each):
@@ -599,12 +611,7 @@ class _Expression:
 
     def subscript(self, name: str) -> tuple[str, tuple[Tree, ...]]:
         """An index is an argument: a_{n-1}; words belong to the name: m_{max}."""
-        if self.peek().kind == "open":
-            close = _closes(self.tokens, self.at)
-            inside = self.tokens[self.at + 1 : close]
-            self.at = close + 1
-        else:
-            inside = [self.take()]
+        inside = self.inside(self.at) if self.peek().kind == "open" else [self.take()]
         if any(token.kind in ("text", "letters", "separator") or token.value in FUNCTIONS for token in inside) or not inside:
             return f"{name}_{' '.join(token.value for token in inside)}", ()
         return name, (_expression(inside, self.depth + 1),)

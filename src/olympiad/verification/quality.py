@@ -28,11 +28,11 @@ WORDS_PER_STEP = 60
 
 
 class Aggregate(NamedTuple):
-    """A mean over solutions with its standard error; ``count`` solutions had the score."""
+    """A mean over solutions with its standard error; ``solutions`` is how many had the score."""
 
     mean: float
     standard_error: float
-    count: int
+    solutions: int
 
 
 def reasoning_quality(problem: str, solution: str) -> dict[str, float]:
@@ -80,7 +80,7 @@ def aggregate(scores: Sequence[Mapping[str, float]]) -> dict[str, Aggregate]:
     """Mean and standard error of each score over many solutions; those without it (NaN) do not count.
 
     >>> aggregate([{"format": 1.0}, {"format": 0.0}, {"format": math.nan}])["format"]
-    Aggregate(mean=0.5, standard_error=0.5, count=2)
+    Aggregate(mean=0.5, standard_error=0.5, solutions=2)
     """
     result = {}
     for name in dict.fromkeys(name for each in scores for name in each):

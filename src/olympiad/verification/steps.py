@@ -454,7 +454,7 @@ def _of_functions(left: _Side, right: _Side, rewriting: bool, step: int, facts: 
     different = [not same(x, y) for x, y in _values_at_points(left.trees[0], right.trees[0])]
     if len(different) >= LEAST_POINTS and not any(different):
         return True, "both sides are equal for all values"
-    explained = any(names <= left.names for names in facts.bound) or left.letter or right.letter
+    explained = any(names <= left.names for names in facts.bound) or bool(left.letter or right.letter)
     explained = explained or sorted(left.text) == sorted(right.text)  # a(b + c) = b(c + a): a condition
     if rewriting and left.names == right.names and all(different) and len(different) >= LEAST_POINTS and not explained:
         return False, f"{left.text} is not {right.text} for any values tried"

@@ -31,7 +31,7 @@ _UNICODE = {
     "⌉": r" \rceil ", "…": r" \ldots ", "⋯": r" \cdots ", "ℝ": r" \mathbb{R} ", "ℤ": r" \mathbb{Z} ", "ℕ": r" \mathbb{N} ",
     "ℚ": r" \mathbb{Q} ", "∧": r" \text{and} ", "∨": r" \text{or} ", "′": "'", "’": "'", "‘": "'", "“": '"', "”": '"',
     "。": ".", "、": ",", "，": ",", "；": ";", "：": ":", "（": "(", "）": ")", "⟨": r" \langle ", "⟩": r" \rangle ",
-    "→": r" \to ", "∠": r" \angle ", "△": r" \triangle ", "∶": ":", "％": "%", "∣": "|", "∥": "|", "\u00a0": " ",
+    "→": r" \to ", "∠": r" \angle ", "△": r" \triangle ", "∶": ":", "⁄": "/", "％": "%", "∣": "|", "∥": "|", "\u00a0": " ",
     "α": r" \alpha ", "β": r" \beta ", "γ": r" \gamma ", "δ": r" \delta ", "ε": r" \epsilon ", "θ": r" \theta ",
     "λ": r" \lambda ", "μ": r" \mu ", "ρ": r" \rho ", "σ": r" \sigma ", "τ": r" \tau ", "φ": r" \phi ", "ϕ": r" \phi ",
     "ω": r" \omega ", "Δ": r" \Delta ", "Σ": r" \Sigma ", "Ω": r" \Omega ", "∑": r" \sum ", "∏": r" \prod ", "∫": r" \int ",
@@ -57,16 +57,16 @@ _SPACED = re.compile(r"\\(?:mathbf|boldsymbol|textbf|mathrm|bm)\s*\{[\d\s.,]*\}|
 _HABITS = tuple(
     (re.compile(pattern), plain)
     for pattern, plain in (
-        (r"\^\{?\s*\\(?:text|mathrm)\{\s*(?:th|st|nd|rd)\s*\}\s*\}?", ""),
+        (r"\^\{? ?\\(?:text|mathrm)\{ ?(?:th|st|nd|rd) ?\} ?\}?", ""),
         (r"\^\{?\s*\\prime\s*\}?", "'"),
-        (r"(\d+)\s*(?:\\text\{)?\s*\(?\s*base\s+(\d+)\s*\)?\s*\}?", r"\1_{\2}"),
-        (r"(\([^()]*,[^()]*\))\s*(?=\([^()]*,)", r"\1,"),
+        (r"(?<!\d)(\d{1,40}) ?(?:\\text\{)? ?\(? ?base (\d{1,2}) ?\)? ?\}?", r"\1_{\2}"),
+        (r"(\([^(),]{1,80},[^()]{1,200}\)) ?(?=\([^(),]{1,80},)", r"\1,"),
         (r"\\(?:therefore|because)(?![A-Za-z])", " "),
-        (r"(?:,|\\quad|\s)*(?:\\text\{\s*,?\s*where\s*\}|\\forall|\()\s*[a-z]\s*\\in\s*\\mathbb\s*\{?[A-Z]\}?\)?\s*$", " "),
+        (r"[ ,]{0,3}(?:\\quad ?)?(?:\\text\{ ?,? ?where ?\}|\\forall|\() ?[a-z] ?\\in ?\\mathbb ?\{?[A-Z]\}?\)? ?$", " "),
     )
 )
 _BASED = re.compile(r"(?<![A-Za-z\d])(?=\d*[A-Z])([\dA-Z]+)_\{?(\d\d)\}?(?!\d)")
-_REPEATING = re.compile(r"(-?\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{?(\d+)\}?")
+_REPEATING = re.compile(r"(?<!\d)(-?\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{?(\d+)\}?")
 _SPELLING = {
     **dict.fromkeys(("dfrac", "tfrac", "cfrac", "nicefrac", "sfrac"), "frac"), **dict.fromkeys(("dbinom", "tbinom"), "binom"),
     **dict.fromkeys(("leq", "leqslant", "leqq"), "le"), **dict.fromkeys(("geq", "geqslant", "geqq"), "ge"), "neq": "ne",
@@ -122,7 +122,7 @@ def clean(text: str) -> str:
     """
     for pattern, command in _UNESCAPED:
         text = pattern.sub(command, text)
-    text = _INVISIBLE.sub("", text)
+    text = re.sub(r"\s+", " ", _INVISIBLE.sub("", text))
     if not text.isascii():
         text = re.sub(f"[{''.join(_RAISED)}]+", lambda run: "^{" + "".join(map(_RAISED.__getitem__, run[0])) + "}", text)
         text = re.sub(f"[{''.join(_LOWERED)}]+", lambda run: "_{" + "".join(map(_LOWERED.__getitem__, run[0])) + "}", text)
@@ -162,6 +162,8 @@ def _plain_character(character: str) -> str:
     name = unicodedata.normalize("NFKC", character)
     if "⁄" in name:
         above, below = name.split("⁄")
+        if not below:
+            raise NotUnderstoodError("half of a fraction")
         return rf"\frac{{{above}}}{{{below or '1'}}}" if above.isascii() and below.isascii() else character
     return name if len(name) == 1 and (name.isascii() or name in _UNICODE) else character
 
@@ -252,6 +254,8 @@ _THOUSANDS = re.compile(
 
 
 def _letters(run: str, tokens: list[Token]) -> None:
+    if run.lower() == "nan":
+        raise NotUnderstoodError("no number")
     if run.lower() in _PLAIN_WORDS:
         tokens.append(Token("text", run))
         return

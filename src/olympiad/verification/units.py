@@ -48,7 +48,11 @@ def parse_unit(text: str) -> tuple[dict[str, int], Fraction, frozenset[str]]:
         if token in ("/", "per"):
             sign = -1
         elif token.startswith("^") or token.isdigit():
-            exponent = int(re.sub(r"[^\d-]", "", token))
+            digits = re.sub(r"[^\d-]", "", token)
+            exponent = int(digits) if len(digits) < 3 else 0
+            if not 0 < abs(exponent) <= 12:
+                words.add(token[:20])
+                continue
             if last:
                 dimensions[last[0]] += sign * (exponent - 1)
                 size *= last[1] ** (sign * (exponent - 1))

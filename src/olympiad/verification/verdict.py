@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from .equivalence import Comparison, Conventions
-from .evaluation import UndecidableError
+from .evaluation import UndecidableError, time_limit
 from .extraction import choice_letter, extract
 from .parsing import Answer, _words, parse
-from .tokens import NotUnderstoodError, clean
+from .tokens import MAX_CHARACTERS, NotUnderstoodError, clean
 from .units import stem
 
 _LOCK = threading.RLock()
@@ -93,7 +93,7 @@ def verify(gold: str, prediction: str, policy: str | Policy = "default") -> Verd
     if not isinstance(gold, str) or not isinstance(prediction, str):
         return Verdict("unjudgeable", f"expected two texts, got {type(gold).__name__} and {type(prediction).__name__}")
     try:
-        with _LOCK:  # mpmath changes the precision of its context while it computes
+        with _LOCK, time_limit():  # mpmath changes the precision of its context while it computes
             return _verdict(gold, prediction, policy)
     except (UndecidableError, NotUnderstoodError) as error:
         return Verdict("unjudgeable", str(error))
@@ -102,7 +102,13 @@ def verify(gold: str, prediction: str, policy: str | Policy = "default") -> Verd
 
 
 def _verdict(gold: str, prediction: str, policy: Policy) -> Verdict:
-    if len(gold) <= 400 and gold.strip() and gold.strip() == prediction.strip() and not _defined(gold):
+    if (
+        len(gold) <= 400
+        and re.search(r"\w", re.sub(r"\\[A-Za-z]+", "", gold))
+        and gold.strip() == prediction.strip()
+        and "nan" not in gold.lower()
+        and not _defined(gold)
+    ):
         return Verdict("correct", "the same text", "same text", gold, prediction)
     wanted = _answer_of(gold)
     if wanted is None:
@@ -162,10 +168,12 @@ def _answer_of(gold: str) -> str | None:
         except NotUnderstoodError:
             pass
     found = extract(gold)
-    return found.text if found else (gold if gold.strip() else None)
+    return found.text if found else (gold if gold.strip() and len(gold) <= MAX_CHARACTERS else None)
 
 
 def _letter(text: str) -> str | None:
+    if len(text) > 200:
+        return None
     match = re.fullmatch(r"\s*\$?\\?(?:text|textbf|mathrm)?\{?\s*\(?([A-J])\)?\s*\}?\$?\.?\s*", text)
     match = match or re.match(r"\s*\$?\\?(?:text|textbf|mathrm)?\{?\s*\(([A-E])\)\s*\}?[\s\\~]", text)
     return match[1] if match else None
@@ -177,6 +185,8 @@ _HOURS = {"noon": (12, 0), "midnight": (0, 0)}
 
 def _clock(text: str) -> tuple[int, int, bool] | None:
     """Hour, minute, and whether the half of the day is known, of a text that ends in a time."""
+    if len(text) > 60:
+        return None
     plain = re.sub(r"[$}\s.]+$", "", re.sub(r"\\[,;! ]|~", " ", text.replace("{:}", ":")))
     word = plain.rsplit(" ", 1)[-1].lower()
     if word in _HOURS:
@@ -192,7 +202,7 @@ def _clock(text: str) -> tuple[int, int, bool] | None:
     return hour, minute, hour > 12 or hour == 0
 
 
-_OPTION = re.compile(r"^\s*(?:\\\w+\s*\{)?\s*\([A-E]\)\s*\}?[\s~\\]*(?=[^\s}])(.+)$", re.DOTALL)  # (B) 12
+_OPTION = re.compile(r"^\s{0,3}(?:\\\w{1,12}\s?\{)?\s?\([A-E]\)\s?\}?[\s~\\]{0,4}(?=[^\s}])(.+)$", re.DOTALL)  # (B) 12
 
 
 def _times(gold: str, prediction: str) -> Verdict | None:
@@ -210,15 +220,20 @@ def _compare(gold: str, prediction: str, policy: Policy) -> Verdict:
     times = _times(gold, prediction)
     if times is not None:
         return times
-    gold, prediction = (_OPTION.sub(r"\1", text) for text in (gold, prediction))
+    gold, prediction = (_OPTION.sub(r"\1", text) if len(text) <= 400 else text for text in (gold, prediction))
     readings, failure = [], None
     try:
         readings.append((parse(gold), parse(prediction)))
     except NotUnderstoodError as error:
         failure = error
     if not readings:
-        same_text = clean(gold) == clean(prediction) and bool(clean(gold).strip())
-        if same_text:
+        one, other = clean_or_raw(gold), clean_or_raw(prediction)
+        if (
+            one == other
+            and max(len(gold), len(prediction)) <= MAX_CHARACTERS
+            and re.search(r"\w", re.sub(r"\\[A-Za-z]+", "", one))
+            and one.lower() != "nan"
+        ):
             return Verdict("correct", "the same text", "same text")
         return _by_words(gold, prediction, None, None) or Verdict("unjudgeable", f"not understood: {failure}", "not understood")
     verdict = None
@@ -252,7 +267,7 @@ _MEANINGS = {"true": "yes", "false": "no", "dne": "does not exist", "none": "no 
 def _by_words(gold: str, prediction: str, left: Answer | None, right: Answer | None) -> Verdict | None:
     """Answers in words: the same words but for case, plural and articles."""
     a, b = (_content_words(text) for text in (gold, prediction))
-    if not a or not b:
+    if not a or not b or "nan" in a:
         return None
     marks = [re.sub(r"[\w\s.,;!?'\"$~{}-]", "", clean_or_raw(text)) for text in (gold, prediction)]
     worded = all(
@@ -282,7 +297,7 @@ _NOTHING = re.compile(r"\bno (?:(\w+) )?solutions?\b")
 
 def clean_or_raw(text: str) -> str:
     try:
-        plain = clean(text)
+        plain = clean(text[:MAX_CHARACTERS])
     except NotUnderstoodError:
         plain = text
     return re.sub(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|operatorname|textrm)\b", " ", plain)
@@ -304,7 +319,8 @@ def _whole(gold: str, prediction: str, policy: Policy) -> Verdict:
         return Verdict("wrong", "the answer is no whole number", policy.name)
     if policy.modulus:
         values = [value % policy.modulus for value in values if value is not None]
-    return Verdict("correct" if values[0] == values[1] else "wrong", f"{values[1]} against {values[0]}", policy.name)
+    reason = "they are equal" if values[0] == values[1] else "they are not equal"
+    return Verdict("correct" if values[0] == values[1] else "wrong", reason, policy.name)
 
 
 def _integer(answer: Answer) -> int | None:

@@ -45,7 +45,7 @@ def test_the_tables_can_fail() -> None:
     labels = {(row["gold"], row["pred"]): row["equivalent"] for row in table}
     assert len(labels) >= 0.99 * len(table)
     assert all(labels[row["gold"], row["pred"]] == row["equivalent"] for row in table)
-    assert min(Counter(row["category"] for row in table).values()) >= 5
+    assert sum(count >= 5 for count in Counter(row["category"] for row in table).values()) >= 30
 
 
 @pytest.mark.data

@@ -7,27 +7,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import permutations, product
+from itertools import permutations
 from typing import Any
 
-from .evaluation import DIGITS, Evaluator, UndecidableError, Value, arbitrary, mp, mpc, mpf, multiply, same
+from .arithmetic import UndecidableError, Value, mp, mpf, multiply, same
+from .evaluation import Evaluator
+from .expressions import Tree
 from .intervals import Intervals, as_intervals, mentions, unknowns, variables
 from .intervals import equal as equal_intervals
-from .parsing import Answer, Tree, walk
+from .parsing import Answer
+from .points import LEAST_POINTS, as_mp, check_pieces, has_value, multiplies_vectors, still_same, values_at_points
 from .units import MULTIPLES, parse_unit, stem
 
-LEAST_POINTS = 2
 MAX_ELEMENTS = 150
-#: Points at which expressions in variables are compared: positive, of both signs, then whole numbers.
-_POINTS: tuple[tuple[Value, ...], ...] = (
-    tuple(Fraction(n, 7) for n in (11, 16, 9, 23, 5, 13, 18, 26, 8, 19)),
-    tuple(Fraction(n, 11) for n in (27, 8, 31, 14, 40, 19, 10, 29, 17, 25)),
-    tuple(Fraction(n, 13) for n in (-7, 22, -31, 17, 41, -11, 8, -28, 19, -5)),
-    tuple(Fraction(n, 17) for n in (-29, -13, 35, -46, 21, 9, -38, 12, -25, 44)),
-    (3, 5, 4, 7, 6, 2, 9, 8, 11, 10),
-    (6, 2, 7, 3, 9, 5, 4, 11, 8, 12),
-    (2, 9, 3, 8, 4, 7, 5, 6, 12, 13),
-)
 
 
 @dataclass(frozen=True)
@@ -125,7 +117,7 @@ class Comparison:
 
     def _proportional(self, gold: Tree, answer: Tree, positive: bool) -> bool:
         ratios: list[Value] = []
-        for left, right in _values_at_points(gold, answer):
+        for left, right in values_at_points(gold, answer):
             if same(left, 0) or same(right, 0):
                 if same(left, 0) and same(right, 0):
                     continue
@@ -133,12 +125,12 @@ class Comparison:
             if isinstance(left, list) or isinstance(right, list):
                 raise UndecidableError("an equation of matrices")
             exact = isinstance(left, int | Fraction) and isinstance(right, int | Fraction)
-            ratios.append(Fraction(left) / Fraction(right) if exact else _mp(left) / _mp(right))
+            ratios.append(Fraction(left) / Fraction(right) if exact else as_mp(left) / as_mp(right))
             if not same(ratios[0], ratios[-1]):
                 return False
         if len(ratios) < LEAST_POINTS:
             raise UndecidableError("too few points at which both have values")
-        return not positive or bool(mp.re(_mp(ratios[0])) > 0)
+        return not positive or bool(mp.re(as_mp(ratios[0])) > 0)
 
     def _congruences(self, gold: Answer, answer: Answer) -> bool:
         self.rule = "congruence"
@@ -214,8 +206,8 @@ class Comparison:
         if "ne" in gold[2] or "ne" in answer[2]:
             if gold[2] != answer[2] or len(gold[1]) != 2:
                 raise UndecidableError("such relations")
-            differences = [("-", each[1][0][1], each[1][1][1]) for each in (gold, answer)]
-            return self._proportional(*differences, positive=False)
+            one, other = (("-", each[1][0][1], each[1][1][1]) for each in (gold, answer))
+            return self._proportional(one, other, positive=False)
         left, right = _differences(gold), _differences(answer)
         if len(left) != len(right):
             raise UndecidableError("inequalities of different length")
@@ -374,17 +366,17 @@ class Comparison:
             self.rule = "exact value"
             left, right = Evaluator().value(gold), Evaluator().value(answer)
             if same(left, right):
-                return _still_same(gold, answer, left, right)
+                return still_same(gold, answer, left, right)
             return self._decimal(gold, answer, left, right)
-        if gold == answer and _has_value(gold, sorted(names)):
+        if gold == answer and has_value(gold, sorted(names)):
             self.rule = "the same expression"
             return True
-        if _vectors(gold) or _vectors(answer):
+        if multiplies_vectors(gold) or multiplies_vectors(answer):
             raise UndecidableError("products of vectors")
-        _check_pieces(gold, answer)
+        check_pieces(gold, answer)
         self.rule = "values at points"
         found = 0
-        for left, right in _values_at_points(gold, answer):
+        for left, right in values_at_points(gold, answer):
             if not same(left, right):
                 return False
             found += 1
@@ -404,8 +396,8 @@ class Comparison:
                 continue
             enough = self.conventions.long_decimals and digits >= self.conventions.long_decimals
             if (enough or (self.conventions.rounding and (is_gold or _decimal_digits(gold)[1] is not None))) and abs(
-                _mp(value) - _mp(exact)
-            ) <= _mp(unit) / 2 * (1 + mpf(10) ** -20):
+                as_mp(value) - as_mp(exact)
+            ) <= as_mp(unit) / 2 * (1 + mpf(10) ** -20):
                 self.rule = "rounded to the digits given"
                 return True
         return False
@@ -621,191 +613,6 @@ def _differences(chain: Answer) -> list[tuple[Tree, bool]]:
     return found
 
 
-def _values_at_points(gold: Tree, answer: Tree) -> Any:
-    """Both values at each point where both have one, and one of them is real only if both are."""
-    names = sorted(variables(gold) | variables(answer))
-    if mentions(gold, "dots") or mentions(answer, "dots"):
-        gold, answer = _without_dots(gold), _without_dots(answer)
-    complex_names = {"z", "w"} & set(names) if mentions((gold, answer), "call") and _of_complex((gold, answer)) else set()
-    for number, point in enumerate(
-        _POINTS + (_FAR_POINTS if _PIECES & _called((gold, answer)) or mentions((gold, answer), "root") else ())
-    ):
-        at = {name: point[place] if place < len(point) else arbitrary(f"{name}{number}") for place, name in enumerate(names)}
-        at |= {name: mpc(arbitrary(f"re {name}{number}"), arbitrary(f"im {name}{number}")) for name in complex_names}
-        try:
-            left, right = Evaluator(at, number).value(gold), Evaluator(at, number).value(answer)
-        except UndecidableError as error:
-            if "too" in str(error):
-                raise
-            continue
-        if not complex_names and _all_real(left) != _all_real(right):
-            continue
-        yield left, right
-
-
-_PIECES = {"abs", "floor", "ceil", "max", "min", "sgn", "sign", "mod", "gcd", "lcm"}
-_FAR_POINTS: tuple[tuple[Value, ...], ...] = tuple(
-    tuple(Fraction((-1) ** (place * (row + 1) // 2 + row) * (1811 + 977 * place), 1 + row) for place in range(10))
-    for row in range(6)
-)
-
-
-def _has_value(tree: Tree, names: Sequence[str]) -> bool:
-    """Whether an expression has a value anywhere; dots have one if the terms around them do."""
-    for number, point in enumerate(_POINTS):
-        try:
-            Evaluator(dict(zip(names, point, strict=False)), number).value(tree)
-            return True
-        except UndecidableError as error:
-            if str(error) == "dots have no value":
-                return True
-    return False
-
-
-def _called(tree: Any) -> set[str]:
-    names: set[str] = set()
-
-    def visit(part: Tree) -> None:
-        if part[0] == "call":
-            names.add(part[1])
-
-    walk(tree, visit)
-    return names
-
-
-def _of_complex(tree: Any) -> bool:
-    return bool(_called(tree) & {"abs", "Re", "Im", "conj", "arg"})
-
-
-def _check_pieces(gold: Tree, answer: Tree) -> None:
-    """Floors, maxima and the like can agree at any points and differ elsewhere: both sides must have the same ones."""
-    pieces: list[list[Tree]] = [[], []]
-    for tree, found in zip((gold, answer), pieces, strict=True):
-
-        def visit(part: Tree, found: list[Tree] = found) -> None:
-            if (
-                part[0] == "call"
-                and part[1] in _PIECES - {"abs", "gcd", "lcm"}
-                and (variables(part) or mentions(part, "apply"))
-            ):
-                found.append(part)
-
-        walk(tree, visit)
-    for one, other in (pieces, pieces[::-1]):
-        for piece in one:
-            if not any(
-                piece[1] == partner[1]
-                and len(piece[2]) == len(partner[2])
-                and all(_agree(a, b) for a, b in zip(sorted(piece[2], key=str), sorted(partner[2], key=str), strict=True))
-                for partner in other
-            ):
-                raise UndecidableError(f"a {piece[1]} on one side only")
-
-
-def _vectors(tree: Any) -> bool:
-    """Whether two arrows are multiplied: which product is meant is not clear."""
-    found = False
-
-    def visit(part: Tree) -> None:
-        nonlocal found
-        arrows = [side for side in part[1:] if part[0] == "*" and _arrows(side)]
-        found = found or len(arrows) > 1
-
-    walk(tree, visit)
-    return found
-
-
-def _arrows(tree: Any) -> bool:
-    return any(name.startswith(("vec(", "overrightarrow(")) for name in variables(tree))
-
-
-def _still_same(gold: Tree, answer: Tree, left: Value, right: Value) -> bool:
-    """Irrational values that agree to 42 digits are computed again to 200: 10^50 is not the root of 10^100 + 1."""
-    exact = all(isinstance(value, int | Fraction) for value in (left, right))
-    if (
-        exact
-        or isinstance(left, list)
-        or isinstance(right, list)
-        or mentions((gold, answer), "lim")
-        or _infinite_sum((gold, answer))
-    ):
-        return True
-    with mp.workdps(230):
-        one, other = (_mp(Evaluator().value(tree)) for tree in (gold, answer))
-        return bool(abs(one - other) <= mpf(10) ** -200 * max(abs(one), abs(other), mpf(10) ** -20))
-
-
-def _infinite_sum(tree: Any) -> bool:
-    return mentions(tree, "sum", "prod") and ("constant", "infty") in _parts(tree)
-
-
-def _parts(tree: Any) -> set[Any]:
-    found: set[Any] = set()
-    walk(tree, lambda part: found.add(part) if len(part) == 2 else None)
-    return found
-
-
-def _all_real(value: Value) -> bool:
-    return all(_is_real(cell) for row in value for cell in row) if isinstance(value, list) else _is_real(value)
-
-
-def _is_real(value: Value) -> bool:
-    return isinstance(value, int | Fraction) or abs(mp.im(value)) < mpf(10) ** -(DIGITS - 10)
-
-
-def _without_dots(tree: Any) -> Any:
-    """t_1 + t_2 + \\cdots + t_n as a sum, a product likewise, where the last term gives the first ones for n = 1, 2."""
-    if not isinstance(tree, tuple):
-        return tree
-    if tree and tree[0] in ("+", "*", "-") and mentions(tree[1:], "dots"):
-        operator = "*" if tree[0] == "*" else "+"
-        terms = _flattened(tree, operator)
-        if terms.count(("dots",)) == 1:
-            place = terms.index(("dots",))
-            first, last = terms[:place], terms[place + 1 :]
-            if first and len(last) == 1 and not any(mentions(term, "dots") for term in (*first, *last)):
-                return _repeated(first, last[0], operator)
-        raise UndecidableError("dots whose rule is not clear")
-    return tuple(_without_dots(part) for part in tree)
-
-
-def _flattened(tree: Tree, operator: str) -> list[Tree]:
-    if tree[0] == operator and len(tree) == 3:
-        return [*_flattened(tree[1], operator), *_flattened(tree[2], operator)]
-    return [tree]
-
-
-def _repeated(first: Sequence[Tree], last: Tree, operator: str) -> Tree:
-    names = sorted(variables(last) & {"n", "k", "m", "N"}, key="nkmN".index)
-    for name, skipped, start in product(names, range(max(len(first) - 1, 1)), (1, 0, 2)):  # v in v (1 - a_1) (1 - a_2) ...
-        own = first[skipped:]
-        terms = [_at(last, name, ("number", Fraction(start + place), str(start + place))) for place in range(len(own))]
-        if all(_agree(term, wanted) for term, wanted in zip(terms, own, strict=True)):
-            index = ("variable", "index of dots")
-            lower = ("number", Fraction(start), str(start))
-            body = _at(last, name, index)
-            result: Tree = ("sum" if operator == "+" else "prod", index[1], lower, ("variable", name), body)
-            for factor in first[:skipped]:
-                result = (operator, factor, result)
-            return result
-    raise UndecidableError("dots whose rule is not clear")
-
-
-def _at(tree: Any, name: str, value: Tree) -> Any:
-    if tree == ("variable", name):
-        return value
-    return tuple(_at(part, name, value) for part in tree) if isinstance(tree, tuple) else tree
-
-
-def _agree(left: Tree, right: Tree) -> bool:
-    names = sorted(variables(left) | variables(right))
-    at = {name: arbitrary(name) for name in names}
-    try:
-        return same(Evaluator(at).value(left), Evaluator(at).value(right))
-    except UndecidableError:
-        return False
-
-
 def _with_letter_unit(answer: Answer, other: Answer) -> Answer:
     """2500 m beside a quantity is no product."""
     if answer[0] == "expression" and other[0] == "quantity" and answer[1][0] == "*":
@@ -836,13 +643,3 @@ def _decimal_digits(tree: Tree) -> tuple[int, Fraction | None]:
         return 0, None
     whole, _, part = tree[2].partition(".")
     return len((whole + part).lstrip("0")), multiply(Fraction(1, 10 ** len(part)), scale)
-
-
-def _mp(value: Value) -> Any:
-    return (
-        mpf(value.numerator) / value.denominator
-        if isinstance(value, Fraction)
-        else mpf(value)
-        if isinstance(value, int)
-        else value
-    )

@@ -224,7 +224,7 @@ def _phrased(tail: str) -> Extracted | None:
 def _stands(text: str, number: re.Match[str]) -> bool:
     """Whether a number is stated, and not denied, bounded or only a part of what is stated."""
     before = text[max(0, number.start() - 60) : number.start()]
-    if re.search(r"[^\x00-\x7f\w\s。，：、（“”≈€£¥–—]$", before):  # a symbol that belongs to it
+    if re.search(r"[¼-¾⅐-⅟]$|[^\x00-\x7f\w\s。，：、（“”≈€£¥–—×÷·−]$", before):  # a symbol that belongs to it
         return False
     return not _BEFORE.search(before) and not _AFTER.match(text, number.end())
 

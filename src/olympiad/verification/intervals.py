@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from .evaluation import Evaluator, UndecidableError, Value, mp, mpf, multiply, same
-from .parsing import Answer, Tree, walk
+from .arithmetic import UndecidableError, Value, mp, mpf, multiply, same
+from .evaluation import Evaluator
+from .expressions import Tree, walk
+from .parsing import Answer
 
 INFINITY = mpf("inf")
 

@@ -7,8 +7,9 @@ import threading
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from .arithmetic import UndecidableError
 from .equivalence import Comparison, Conventions
-from .evaluation import UndecidableError, time_limit
+from .evaluation import time_limit
 from .extraction import choice_letter, extract
 from .parsing import Answer, _words, parse
 from .tokens import MAX_CHARACTERS, NotUnderstoodError, clean

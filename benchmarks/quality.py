@@ -42,7 +42,8 @@ def main() -> None:
             r = float(np.corrcoef(values[known], right[known])[0, 1]) if varied else math.nan
             error = 1 / math.sqrt(max(known.sum() - 3, 1)) * (1 - r * r)
             means = " | ".join(f"{each[name].mean:.3f} ± {each[name].standard_error:.3f}" for each in (good, bad))
-            print(f"| {name} | {means} | {r:+.3f} ± {error:.3f} | {known.sum()} |")
+            correlation = "always the same" if math.isnan(r) else f"{r:+.3f} ± {error:.3f}"
+            print(f"| {name} | {means} | {correlation} | {known.sum()} |")
 
 
 if __name__ == "__main__":

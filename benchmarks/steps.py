@@ -62,7 +62,7 @@ def main() -> None:
         numbers = measured(rows)
         cells = [f"{numbers[name]:,.0f}" if name == "steps/s" else f"{numbers[name]:.1%}" for name in COLUMNS[2:]]
         table.add_row(path.stem, str(len(rows)), *cells)
-    Console().print(table)
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":

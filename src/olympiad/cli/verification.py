@@ -63,53 +63,70 @@ def _verify_file(
 
     if policy not in POLICIES:
         raise UserError(f"no policy {policy!r}, expected one of {', '.join(POLICIES)}")
+    if not timeout > 0:
+        raise UserError(f"timeout is {timeout:g}, expected seconds above 0")
+    if out.resolve() == pairs.resolve():
+        raise UserError("out is the file of pairs itself: choose another file to write")
     rows = [_pair(row, number, pairs) for number, row in read_rows(pairs)]
     done = _whole_lines(out)
     if len(done) > len(rows):
         raise UserError(f"{out} has {len(done):,} rows, {pairs} only {len(rows):,}: choose another file to write")
     for number, (line, row) in enumerate(zip(done, rows, strict=False), start=1):
-        if (line.get("gold"), line.get("prediction")) != row:
-            raise UserError(f"{out}, row {number}, is of another pair than {pairs} has there: choose another file to write")
+        if any(line.get(name) != value for name, value in {**row, "policy": policy}.items()):
+            raise UserError(f"{out}, row {number}, is of another pair or policy than asked for: choose another file to write")
     counts = Counter(line["outcome"] for line in done)
-    verdicts: Iterator[Any] = iterate_verdicts(rows[len(done) :], workers, policy, timeout)
+    left = rows[len(done) :]
+    verdicts: Iterator[Any] = iterate_verdicts([(row["gold"], row["prediction"]) for row in left], workers, policy, timeout)
     try:
-        with out.open("a", encoding="utf-8") as file:
+        with out.open("a", encoding="utf-8", errors="backslashreplace") as file:
             console = Console(stderr=True)
-            left = zip(rows[len(done) :], verdicts, strict=True)
-            for (gold, prediction), verdict in track(
-                left, "judging", total=len(rows) - len(done), console=console, disable=not console.is_terminal
-            ):
+            shown = track(
+                zip(left, verdicts, strict=True), "judging", len(left), console=console, disable=not console.is_terminal
+            )
+            for row, verdict in shown:
                 counts[verdict.outcome] += 1
-                found = {"gold_answer": verdict.gold, "answer": verdict.prediction}
-                line = {"gold": gold, "prediction": prediction, "outcome": verdict.outcome, "reason": verdict.reason}
-                file.write(json.dumps({**line, "rule": verdict.rule, **found}, ensure_ascii=False) + "\n")
+                found = {"rule": verdict.rule, "gold_answer": verdict.gold, "predicted_answer": verdict.prediction}
+                line = {**row, "policy": policy, "outcome": verdict.outcome, "reason": verdict.reason, **found}
+                file.write(json.dumps(line, ensure_ascii=not str(line).isprintable()) + "\n")
     except OSError as error:
         raise UserError(f"can't write {out}: {error.strerror}") from error
     total = sum(counts.values())
     print(", ".join(f"{counts[name]:,} {name}" for name in ("correct", "wrong", "unjudgeable")) + f" of {total:,}, in {out}")
 
 
-def _pair(row: Any, number: int, file: Path) -> tuple[str, str]:
-    values = []
-    for names in (("gold", "answer"), ("prediction", "pred", "completion", "response")):
-        found = [row[name] for name in names if isinstance(row, dict) and isinstance(row.get(name), str | int | float)]
-        if not found:
+def _pair(row: Any, number: int, file: Path) -> dict[str, str]:
+    """Id (where there is one), gold and prediction of a row; a prediction that is null is an empty text."""
+    if not isinstance(row, dict):
+        raise UserError(str(row))
+    pair = {"id": str(row["id"])} if "id" in row else {}
+    for field, names in (("gold", ("gold", "answer")), ("prediction", ("prediction", "pred", "completion", "response"))):
+        name = next((name for name in names if name in row), None)
+        value = None if name is None else row[name]
+        if value is None and (field == "gold" or name is None):
             raise UserError(f"{file}, row {number}: expected a text under {' or '.join(map(repr, names))}")
-        values.append(str(found[0]))
-    return values[0], values[1]
+        if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+            raise UserError(f"{file}, row {number}: {name!r} is a {type(value).__name__}, expected a text")
+        pair[field] = "" if value is None else str(value)
+    return pair
 
 
 def _whole_lines(out: Path) -> list[dict[str, Any]]:
     """The rows that were written whole; what a kill left of the last one is cut off."""
-    if not out.exists():
-        return []
-    text = out.read_bytes()
+    refused = UserError(f"{out} holds something else than verdicts: choose another file to write")
+    try:
+        text = out.read_bytes() if out.exists() else b""
+    except OSError as error:
+        raise UserError(f"can't read {out}: {error.strerror}") from error
     whole = text[: text.rfind(b"\n") + 1]
     try:
         rows = [json.loads(line) for line in whole.splitlines()]
     except ValueError as error:
-        raise UserError(f"{out} holds something else than verdicts ({error}): choose another file to write") from error
-    if len(whole) < len(text):
+        raise refused from error
+    cut = text[len(whole) :]
+    ours = all(isinstance(row, dict) and {"gold", "prediction", "outcome", "policy"} <= row.keys() for row in rows)
+    if not ours or (cut and not cut.startswith((b'{"id": ', b'{"gold": ')) and not b'{"gold": '.startswith(cut)):
+        raise refused
+    if cut:
         with out.open("r+b") as file:
             file.truncate(len(whole))
     return rows

@@ -318,8 +318,8 @@ class Comparison:
                 if stem(other[2]) not in ("percent", "percentage", "pct"):
                     raise UndecidableError("a percentage against a quantity with a unit")
                 return self.trees(gold[1], answer[1])
-            if self.conventions.ignore_percent_sign and self.trees(gold[1], answer[1]):
-                return True
+            if self.conventions.ignore_percent_sign and self.trees(gold[1], answer[1]) and _above_one(percent[1]):
+                return True  # 50% for 50; but half a percent is no half
             hundredth = ("/", percent[1], ("number", Fraction(100), "100"))
             return self.trees(hundredth, other[1]) if percent is gold else self.trees(other[1], hundredth)
         self.rule = "units"
@@ -394,6 +394,13 @@ class Comparison:
             digits, unit = _decimal_digits(tree)
             if unit is None:
                 continue
+            if (
+                self.conventions.long_decimals
+                and digits >= 15
+                and abs(as_mp(value) - as_mp(exact)) <= abs(as_mp(exact)) / 10**15
+            ):
+                self.rule = "as a computer prints it"
+                return True
             enough = self.conventions.long_decimals and digits >= self.conventions.long_decimals
             if (enough or (self.conventions.rounding and (is_gold or _decimal_digits(gold)[1] is not None))) and abs(
                 as_mp(value) - as_mp(exact)
@@ -611,6 +618,13 @@ def _differences(chain: Answer) -> list[tuple[Tree, bool]]:
         larger, smaller = (right, left) if relation in ("<", "le") else (left, right)
         found.append((("-", larger[1], smaller[1]), relation in ("<", ">")))
     return found
+
+
+def _above_one(tree: Tree) -> bool:
+    try:
+        return bool(abs(as_mp(Evaluator().value(tree))) > 1)
+    except (UndecidableError, TypeError):
+        return True
 
 
 def _with_letter_unit(answer: Answer, other: Answer) -> Answer:

@@ -37,7 +37,7 @@ _NUMBER = re.compile(
 )
 # Words around a number that make it no answer.
 _BEFORE = re.compile(
-    r"(?:\bnot|n't(?: be)?|between|(?:more|less|greater|fewer|larger|smaller|other|rather) than|at least|at most|half(?: of)?|twice|double|"
+    r"(?:\bnot|never|nearly|almost|close to|cannot be|equal to neither|root of|n't(?: be)?|not equal to|between|between \S+ and|(?:more|less|greater|fewer|larger|smaller|other|rather) than|at least|at most|half(?: of)?|twice|double|"
     r"minus|negative|times|under|over|above|below|exceeds?)\s*\$?$",
     re.IGNORECASE,
 )
@@ -181,7 +181,9 @@ def _phrased(tail: str) -> Extracted | None:
     """What follows the last phrase that announces an answer."""
     for match in reversed(list(_PHRASE.finditer(tail))):
         rest = tail[match.end() :].strip().lstrip("*:").strip()
-        if not rest:
+        if not rest or re.search(
+            r"\b(?:if|suppose|assume|assuming|is)\s+(?:that\s+)?(?:the\s+|our\s+)?$", tail[: match.start()], re.IGNORECASE
+        ):
             continue
         if re.match(r"not\b", rest):
             instead = re.search(r"\b(?:it is|it's|but)\s+(.+)", rest)
@@ -245,6 +247,8 @@ def _last_mathematics(tail: str) -> Extracted | None:
         if emphasised:
             return Extracted(_after_equals(_content(emphasised[-1])), "bold formula")
         bold = [match[1] for match in _BOLD.finditer(sentence) if re.search(r"\d", match[1])]
+        if formulas and _BEFORE.search(sentence[: formulas[-1].start()]):
+            return None
         if formulas and not _NUMBER.search(rest):
             return Extracted(
                 ", ".join(_after_equals(_content(each)) for each in _enumerated(sentence, formulas)), "last formula"

@@ -69,6 +69,7 @@ class Chain:
 
 def chains(text: str) -> Iterator[Chain]:
     """The relations that a step states, in order."""
+    text = re.sub(r"(?<=\d),?\\!\s*(?=\d{3})", ",", text)  # 22,\\!100
     at, previous = 0, ""
     for match in _FORMULA.finditer(text):
         yield from _prose_chains(text[at : match.start()])

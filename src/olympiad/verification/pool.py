@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 
-from .verdict import Policy, Verdict, verify
+from .verdict import Policy, Verdict, find_policy, verify
 
 CHUNK = 64
 MEMORY_BYTES = 2_000_000_000
@@ -20,7 +20,7 @@ def _serve(connection: Connection, policy: str | Policy) -> None:
     """A worker: chunks of pairs in, one verdict at a time out."""
     with suppress(ValueError, OSError):  # a limit that is lower already stays
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    with suppress(EOFError, KeyboardInterrupt, BrokenPipeError):
+    with suppress(EOFError, KeyboardInterrupt, ConnectionError):
         while True:
             for number, gold, prediction in connection.recv():
                 connection.send((number, verify(gold, prediction, policy)))
@@ -69,6 +69,9 @@ def iterate_verdicts(
     pairs: Iterable[tuple[str, str]], workers: int | None = None, policy: str | Policy = "default", timeout: float = 5.0
 ) -> Iterator[Verdict]:
     """The same, each as soon as it and all before it are there."""
+    policy = find_policy(policy) if isinstance(policy, str) else policy
+    if not timeout > 0:
+        raise ValueError(f"timeout is {timeout}, expected seconds above 0")
     numbered = [(number, gold, prediction) for number, (gold, prediction) in enumerate(pairs)]
     count = (os.cpu_count() or 1) if workers is None else workers
     if count < 1 or multiprocessing.current_process().daemon:  # a daemon may have no children

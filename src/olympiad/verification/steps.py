@@ -91,6 +91,8 @@ def check_steps(problem: str, steps: str | Sequence[str], judge: Judge | None = 
         claims = tuple(_claims(text, index, facts, deadline)) if index < MAX_STEPS else ()
         if judge is not None and all(claim.status == "unchecked" for claim in claims):
             chance = judge(problem, texts, index)
+            if chance is not None and not 0 <= chance <= 1:
+                raise ValueError(f"the judge gave step {index} {chance!r}, expected a probability or None")
             if chance is not None:
                 claims += (Claim(text, "wrong" if chance < threshold else "valid", f"the judge gives it {chance:.2f}"),)
         found = {claim.status for claim in claims}

@@ -48,6 +48,13 @@ POLICIES = {
 }
 
 
+def find_policy(name: str) -> Policy:
+    """The policy of this name; ValueError where there is none."""
+    if name not in POLICIES:
+        raise ValueError(f"no policy {name!r}, expected one of {', '.join(POLICIES)}")
+    return POLICIES[name]
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What came of a comparison.
@@ -88,9 +95,7 @@ def verify(gold: str, prediction: str, policy: str | Policy = "default") -> Verd
     'unjudgeable'
     """
     if isinstance(policy, str):
-        if policy not in POLICIES:
-            raise ValueError(f"no policy {policy!r}, expected one of {', '.join(POLICIES)}")
-        policy = POLICIES[policy]
+        policy = find_policy(policy)
     if not isinstance(gold, str) or not isinstance(prediction, str):
         return Verdict("unjudgeable", f"expected two texts, got {type(gold).__name__} and {type(prediction).__name__}")
     try:
@@ -149,13 +154,13 @@ _YES_OR_NO = {"yes": "yes", "true": "yes", "no": "no", "false": "no", "correct":
 
 
 def _yes_or_no(text: str) -> str | None:
-    """The one side that a text takes; none where it denies something."""
-    if re.search(r"\bnot\b|n't\b|\bneither\b", text[-2_000:], re.IGNORECASE):
+    """The side that a text takes: alone, in front, or where it says so; none where it denies something."""
+    text = clean_or_raw(text[-2_000:])
+    if re.search(r"\bnot\b|n't\b|\bneither\b", text, re.IGNORECASE):
         return None
-    found = {
-        _YES_OR_NO[word] for word in re.findall("[a-z]+", text[-2_000:].casefold()) if word in ("yes", "no", "true", "false")
-    }
-    return found.pop() if len(found) == 1 else None
+    front = re.match(r"\W*(yes|no|true|false)\s*(?:[.,!;:*}]|$)", text, re.IGNORECASE)
+    said = front or re.search(r"\b(?:answer|statement|claim|it) is\W+(yes|no|true|false)\b", text, re.IGNORECASE)
+    return _YES_OR_NO[said[1].lower()] if said else None
 
 
 def _answer_of(gold: str) -> str | None:
@@ -276,7 +281,7 @@ def _by_words(gold: str, prediction: str, left: Answer | None, right: Answer | N
     )
     if a == b and worded and marks[0] == marks[1] and "\\" not in marks[0]:
         return Verdict("correct", "the same words", "words")
-    if left is not None and right is not None and left[0] == right[0] == "words":
+    if left is not None and right is not None and left[0] == right[0] == "words" and a != b:
         if len(a) == len(b) == 1 and not any(word.isdigit() for word in a + b) and "not" not in a + b:
             return Verdict("wrong", f"{' '.join(b)!r} is not {' '.join(a)!r}", "words")
         return Verdict("unjudgeable", "answers in different words", "words")

@@ -229,6 +229,21 @@ class Evaluator:
         self._restore(variable, outside)
         return total
 
+    def _integral(self, tree: Tree) -> Value:
+        _, variable, lower, upper, body = tree
+        ends = [mp.inf if end == ("constant", "infty") else to_mp(self._value(end)) for end in (lower, upper)]
+        outside = self.at.get(variable)
+
+        def function(at: Value) -> Value:
+            self.at[variable] = at
+            return to_mp(self._value(body))
+
+        result, error = mp.quad(function, ends, error=True)
+        self._restore(variable, outside)
+        if not error < mpf(10) ** -(DIGITS - 5):
+            raise UndecidableError("an integral that can't be computed to enough digits")
+        return result
+
     def _limit(self, tree: Tree) -> Value:
         _, variable, point, body = tree
         if "apply" in str(body):
@@ -253,7 +268,7 @@ class Evaluator:
 _METHODS = {
     "+": "_plus", "-": "_minus", "*": "_times", "/": "_over", "^": "_raised", "root": "_root", "negative": "_negative",
     "factorial": "_factorial", "factorial2": "_factorial", "degree": "_degree", "matrix": "_matrix", "call": "_call",
-    "transpose": "_transpose", "apply": "_apply", "sum": "_repeated", "prod": "_repeated", "lim": "_limit", "dots": "_dots",
+    "transpose": "_transpose", "apply": "_apply", "sum": "_repeated", "prod": "_repeated", "lim": "_limit", "int": "_integral", "dots": "_dots",
 }  # fmt: skip
 
 

@@ -354,6 +354,8 @@ class _Expression:
             return self.repeated(name)
         if name == "lim":
             return self.limit()
+        if name == "int":
+            return self.integral()
         if name in ("angle", "triangle"):
             return ("variable", f"{name} {self.take().value}")
         if name == "dots":
@@ -417,6 +419,22 @@ class _Expression:
         if index in ("i", "e"):
             body = _replaced(body, ("constant", index), ("variable", index))
         return (name, index, expression_of(parts[1], self.depth + 1), upper, body)
+
+    def integral(self) -> Tree:
+        """\\int_a^b f(x) dx."""
+        bounds: dict[str, Tree] = {}
+        while self.peek().value in ("_", "^") and self.peek().kind == "symbol":
+            bounds[self.take().value] = self.argument()
+        for place in range(self.at, len(self.tokens)):
+            token, following = self.tokens[place], self.tokens[place + 1 : place + 2]
+            apart = token == Token("variable", "d") and following and following[0].kind == "variable"
+            if apart or (token.kind == "letters" and len(token.value) == 2 and token.value[0] == "d"):
+                name = following[0].value if apart else token.value[1]
+                body = expression_of(self.tokens[self.at : place], self.depth + 1)
+                self.at = place + (2 if apart else 1)
+                if len(bounds) == 2:
+                    return ("int", name, bounds["_"], bounds["^"], body)
+        raise NotUnderstoodError("an integral without bounds")
 
     def limit(self) -> Tree:
         if not self.accept("_") or self.peek().kind != "open":

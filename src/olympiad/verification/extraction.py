@@ -47,7 +47,7 @@ _AFTER = re.compile(
 )
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _SENTENCE = re.compile(r"(?<=[.!?。！？])\s+|(?<=[。！？])|\n+")
-_CHOICE = re.compile(r"(?<![A-Za-z\\])\(?([A-J])\)?(?![A-Za-z'’])")
+_CHOICE = re.compile(r"(?<![A-Za-z\\])\(?(?![AI]\s+[a-z])([A-J])\)?(?![A-Za-z'’])")
 _TRAILING = re.compile(r"(?:\.\s|\n|。|，(?=\D)|<)|(?:,|;)?\s+(?:because|since|so|which|where|as|it|and\s+(?:not|the)|but|for|if)\b", re.IGNORECASE)  # fmt: skip
 
 
@@ -107,6 +107,10 @@ def _is_answer(text: str) -> bool:
         outside = _MATH.sub(" ", outside)
         if any(word.lower() not in ("and", "or") for word in re.findall(r"[^\W\d_]{2,}", outside)):
             return False
+    if re.search(
+        "[\u0400-\u04ff\u0590-\u0dff\u0e00-\u0eff\u3040-\u9fff\uac00-\ud7af]", outside
+    ):  # a sentence in another script
+        return False
     words = [word.lower() for word in re.findall(r"(?<!\\)(?<![A-Za-z])[A-Za-z]{2,}", outside)]
     if len(words) > 4 or "\n" in text.strip() or any(word in _PROSE for word in words):
         return False
@@ -331,7 +335,7 @@ def choice_letter(text: str) -> str | None:
     letters = _CHOICE.findall(plain[-200:])
     front = re.match(r"\(?([A-Ja-j])\)?(?=$|[\s.):,;])", plain)
     listed = re.match(r"\(?[A-J]\)?\s*(?:,|and|or)\s*\(?[A-J](?![A-Za-z])", plain)
-    if front and not listed and not re.match(r"[Aa]\s+[a-z]|\(?[A-Ja-j]\)?\s*[-+*/=^_(<>]", plain):
+    if front and not listed and not re.match(r"[AaIi]\s+[a-z]|\(?[A-Ja-j]\)?\s*[-+*/=^_(<>]", plain):
         return front[1].upper()
     stated = re.findall(r"(?:option|choice|answer)\s+(?:is\s+)?[\s$*\\(]*(?:text\w*\{)?\(?([A-J])\)?(?![A-Za-z])", text[-TAIL:])
     if stated and not listed:

@@ -46,7 +46,7 @@ def variables(tree: Any) -> set[str]:
     def visit(part: Tree) -> None:
         if part[0] == "variable":
             found.add(part[1])
-        elif part[0] in ("sum", "prod", "lim"):
+        elif part[0] in ("sum", "prod", "lim", "int"):
             bound.add(part[1])
 
     walk(tree, visit)

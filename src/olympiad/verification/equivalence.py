@@ -251,6 +251,9 @@ class Comparison:
         both_named = all(item[0] == "labelled" for item in [*left, *right])
         named = [item[0] == "labelled" for item in (*left, *right)]
         if any(named) and not both_named and all(item[0] == "labelled" for item in left) and len({str(i[1]) for i in left}) > 1:
+            names = [str(item[1]) for item in left]
+            if names != sorted(names):
+                raise UndecidableError("named values against values whose order is not said")
             return self._in_order([item[2] for item in left], right)
         return self._any_order(left, right)
 
@@ -341,6 +344,8 @@ class Comparison:
             self.rule = "units that can't be converted into each other"
             return self._angles(gold, answer, dimensions, other_dimensions)
         if not dimensions or not other_dimensions:
+            if bool(dimensions) != bool(other_dimensions) and (words or other_words):
+                raise UndecidableError("a unit against a thing that is counted")
             left, right = gold[1], answer[1]
         if not self.trees(left, right):
             return False
@@ -390,6 +395,8 @@ class Comparison:
             return False
         if not all(isinstance(value, int | Fraction) or mp.im(value) == 0 for value in (left, right)):
             return False
+        if _decimal_digits(gold)[1] is not None and _decimal_digits(answer)[1] is not None and not self.conventions.rounding:
+            return False  # two decimals are two numbers
         for tree, value, exact, is_gold in ((gold, left, right, True), (answer, right, left, False)):
             digits, unit = _decimal_digits(tree)
             if unit is None:

@@ -18,6 +18,9 @@ MAX_DEPTH = 60
 _CALLED = frozenset("f g h F G H W phi psi Phi".split())  # letters that are functions when a bracket follows
 
 
+_SHORT_WORDS = frozenset(
+    "if is in of on or per out may one two six ten area jan feb mar apr jun jul aug sep oct nov dec".split()
+)
 _NAMED = frozenset("p q r s u v w y z".split())  # these too, of one variable: y(t)
 
 
@@ -287,7 +290,7 @@ class _Expression:
         alone = {token.value for token in self.tokens if token.kind == "variable"}
         if run.isupper() and len(run) <= 5 and not set(run) <= alone:
             return ("variable", run)
-        if len(run) > 3:
+        if len(run) > 3 or run.lower() in _SHORT_WORDS:
             raise NotUnderstoodError(f"the word {run!r}")
         self.at -= 1
         self.tokens[self.at : self.at + 1] = [Token("variable", letter) for letter in run]
@@ -424,7 +427,8 @@ class _Expression:
         """\\int_a^b f(x) dx."""
         bounds: dict[str, Tree] = {}
         while self.peek().value in ("_", "^") and self.peek().kind == "symbol":
-            bounds[self.take().value] = self.argument()
+            side = self.take().value
+            bounds[side] = self.argument()
         for place in range(self.at, len(self.tokens)):
             token, following = self.tokens[place], self.tokens[place + 1 : place + 2]
             apart = token == Token("variable", "d") and following and following[0].kind == "variable"

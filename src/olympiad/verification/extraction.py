@@ -28,8 +28,11 @@ _PHRASE = re.compile(
     re.IGNORECASE,
 )
 _HASHES = re.compile(r"####\s*:?\s*([^\n]+)")
-_FOR_ALL = re.compile(r"(\S)\s*,?\s*for (?:all|every|each|any)\b[^.]*\.?\s*$")
-_PICTURE = re.compile(r"<img[^<>]{0,80}>|\[asy\].*?\[/asy\]", re.DOTALL)
+_FOR_ALL = re.compile(
+    r"(\S)\s?,?\s?for (?:all|every|each|any)(?: real| positive| integers?| numbers?| natural){0,3} ?\$?[a-z]?"
+    r"(?: ?\\in ?\\mathbb ?\{?[A-Z]\}?)?\$?\s?\.?\s?$"
+)
+_PICTURE = re.compile(r"<img[^<>]{0,80}>|\[asy\](?:(?!\[asy\]).)*?\[/asy\]", re.DOTALL)
 _HOPE = re.compile(r"I hope (?:it|this) is correct\.?.*", re.IGNORECASE | re.DOTALL)
 _MATH = re.compile(r"\$\$(.+?)\$\$|\$((?:[^$\\]|\\.)+?)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)", re.DOTALL)
 _NUMBER = re.compile(
@@ -42,7 +45,7 @@ _BEFORE = re.compile(
     re.IGNORECASE,
 )
 _AFTER = re.compile(
-    r"\s*\$?\s*(?:times\b|(?:more|less|fewer|greater) than|(?:is|are|was|does|do|can|will)(?: not|n't)|is (?:too|wrong|incorrect)|plus\b|minus\b|or\s+\d)",
+    r"\s*\$?\s*(?:times\b|(?:more|less|fewer|greater) than|(?:is|are|was|does|do|can|will)(?: not|n't)|is (?:too|wrong|incorrect)|[_^!]|mod\b|base\b|out of\b|in \d|plus\b|minus\b|or\s+\d)",
     re.IGNORECASE,
 )
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
@@ -335,7 +338,8 @@ def choice_letter(text: str) -> str | None:
     letters = _CHOICE.findall(plain[-200:])
     front = re.match(r"\(?([A-Ja-j])\)?(?=$|[\s.):,;])", plain)
     listed = re.match(r"\(?[A-J]\)?\s*(?:,|and|or)\s*\(?[A-J](?![A-Za-z])", plain)
-    if front and not listed and not re.match(r"[AaIi]\s+[a-z]|\(?[A-Ja-j]\)?\s*[-+*/=^_(<>]", plain):
+    denied = re.match(r"\(?[A-Ja-j]\)?\s+(?:is|was|can't|cannot|isn't|fails|over|or)\b", plain)
+    if front and not listed and not denied and not re.match(r"[AaIi]\s+[a-z]|\(?[A-Ja-j]\)?\s*[-+*/=^_(<>]", plain):
         return front[1].upper()
     stated = re.findall(r"(?:option|choice|answer)\s+(?:is\s+)?[\s$*\\(]*(?:text\w*\{)?\(?([A-J])\)?(?![A-Za-z])", text[-TAIL:])
     if stated and not listed:

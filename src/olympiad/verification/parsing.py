@@ -136,6 +136,14 @@ def _listed(tokens: Sequence[Token], depth: int) -> Answer:
 def _is_range_of_index(part: Sequence[Token], before: Sequence[Sequence[Token]]) -> bool:
     """k \\in \\mathbb{Z} behind x = k\\pi."""
     stripped = [token for token in part if token.value not in ("(", ")", "where")]
+    about = {each[0].value for each in before if each}  # what the answer is about: its domain says something
+    if (
+        any(token.kind == "relation" and token.value in _ORDER for each in before for token in each)
+        or stripped[0].value in about
+    ):
+        return False
+    if stripped[-1].value != "Z":
+        return False
     shape = [token.kind for token in stripped]
     names = {token.value for each in before for token in each if token.kind == "variable"}
     return shape == ["variable", "relation", "set"] and stripped[1].value == "in" and stripped[0].value in names
@@ -230,7 +238,7 @@ def _side(tokens: Sequence[Token], depth: int) -> Answer:
     if unit == 0:
         return ("words", _words(" ".join(token.value for token in tokens)))
     if unit < len(tokens):
-        words = "".join(token.value if token.kind != "text" else f" {token.value} " for token in tokens[unit:])
+        words = "".join(f" {token.value} " if token.kind in ("text", "letters") else token.value for token in tokens[unit:])
         if any(
             token.value.casefold() in _NO_UNITS or _NO_UNITS & set(token.value.casefold().split()) for token in tokens[unit:]
         ):
@@ -261,7 +269,11 @@ def _side(tokens: Sequence[Token], depth: int) -> Answer:
     return ("expression", tree)
 
 
-_NO_UNITS = frozenset("not no is are does do doesn't isn't wrong incorrect too than least most".split())
+_NO_UNITS = frozenset(
+    "not no is are does do doesn't isn't wrong incorrect too than least most squared cubed factorial plus minus times over base to below above fails works half "
+    "halves third thirds quarter quarters tenths hundredths thousandths january february march april may june july august september "
+    "october november december or if when where".split()
+)
 
 
 def _compound(tokens: Sequence[Token], depth: int) -> Answer | None:
@@ -327,6 +339,14 @@ _SHORT_UNITS = frozenset(
 )
 
 
+def _builder_condition(element: Sequence[Token], condition: Sequence[Token], depth: int) -> Answer:
+    """The condition of {x | ...} or {x \\in R | ...}; other elements and domains are not understood."""
+    shape = [token.kind for token in element]
+    if shape != ["variable"] and not (shape == ["variable", "relation", "set"] and element[2].value == "R"):
+        raise NotUnderstoodError("a set of something else than real numbers x")
+    return _listed(condition, depth + 1)
+
+
 def _bracketed(tokens: Sequence[Token], depth: int) -> Answer:
     opening, closing, content = tokens[0].value, tokens[-1].value, list(tokens[1:-1])
     if depth > MAX_DEPTH:
@@ -335,12 +355,12 @@ def _bracketed(tokens: Sequence[Token], depth: int) -> Answer:
     if opening == r"\{":
         conditions = split(content, "|", ":")
         if len(conditions) == 2 and _relations(conditions[1]):
-            return ("builder", _listed(conditions[1], depth + 1))
+            return ("builder", _builder_condition(conditions[0], conditions[1], depth))
         return ("set", tuple(_item(part, depth + 1) for part in parts))
     if opening == "{":
         conditions = split(content, "|", ":")
         if len(conditions) == 2 and _relations(conditions[1]) and len(conditions[0]) <= 3:
-            return ("builder", _listed(conditions[1], depth + 1))
+            return ("builder", _builder_condition(conditions[0], conditions[1], depth))
         if len(parts) > 1 and not split(content, "choose")[1:]:
             return ("set", tuple(_item(part, depth + 1) for part in parts))
         return (

@@ -32,7 +32,11 @@ def values_at_points(gold: Tree, answer: Tree) -> Any:
     names = sorted(variables(gold) | variables(answer))
     if mentions(gold, "dots") or mentions(answer, "dots"):
         gold, answer = _without_dots(gold), _without_dots(answer)
-    complex_names = {"z", "w"} & set(names) if mentions((gold, answer), "call") and _of_complex((gold, answer)) else set()
+    complex_names = (
+        (set(names) if "conj" in _called((gold, answer)) else {"z", "w"}) & set(names)
+        if mentions((gold, answer), "call") and _of_complex((gold, answer))
+        else set()
+    )
     for number, point in enumerate(
         _POINTS + (_FAR_POINTS if _PIECES & _called((gold, answer)) or mentions((gold, answer), "root") else ())
     ):
@@ -45,6 +49,8 @@ def values_at_points(gold: Tree, answer: Tree) -> Any:
                 raise
             continue
         if not complex_names and _all_real(left) != _all_real(right):
+            if ("abs" in _called(gold)) != ("abs" in _called(answer)):
+                raise UndecidableError("a logarithm or root of a size against one of the number itself")
             continue
         yield left, right
 

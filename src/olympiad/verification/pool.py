@@ -13,7 +13,8 @@ from multiprocessing.connection import Connection, wait
 from .verdict import Policy, Verdict, find_policy, verify
 
 CHUNK = 64
-MEMORY_BYTES = 2_000_000_000
+MEMORY_BYTES = 768_000_000
+START_SECONDS = 120  # a process imports the script that it is started from
 
 
 def _serve(connection: Connection, policy: str | Policy) -> None:
@@ -21,6 +22,7 @@ def _serve(connection: Connection, policy: str | Policy) -> None:
     with suppress(ValueError, OSError):  # a limit that is lower already stays
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     with suppress(EOFError, KeyboardInterrupt, ConnectionError):
+        connection.send(None)  # ready
         while True:
             for number, gold, prediction in connection.recv():
                 connection.send((number, verify(gold, prediction, policy)))
@@ -36,11 +38,21 @@ class _Worker:
         self.process.start()
         theirs.close()
         self.pending: list[tuple[int, str, str]] = []
+        try:
+            if not self.connection.poll(START_SECONDS):
+                raise EOFError
+            self.connection.recv()
+        except (EOFError, OSError) as error:
+            self.kill()
+            raise RuntimeError(
+                "a process for verdicts did not start: put the call under `if __name__ == '__main__':`, or use workers=0"
+            ) from error
         self.since = time.monotonic()
 
     def give(self, pairs: list[tuple[int, str, str]]) -> None:
         self.pending, self.since = pairs, time.monotonic()
-        self.connection.send(pairs)
+        with suppress(OSError):  # it died just now: it will be replaced
+            self.connection.send(pairs)
 
     def kill(self) -> None:
         self.process.kill()
@@ -53,7 +65,8 @@ def verify_batch(
 ) -> list[Verdict]:
     """A verdict for each pair of gold and prediction, in their order.
 
-    Usable from threads, asyncio (through ``asyncio.to_thread``) and data-loader workers.
+    Usable from threads, asyncio (through ``asyncio.to_thread``) and data-loader workers; the latter are daemons, which may
+    have no processes of their own: there the pairs are judged in place, within the limits of :func:`verify` itself.
 
     Args:
         workers: processes; one a core if absent, 0 for none beside this one.

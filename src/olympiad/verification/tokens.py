@@ -131,9 +131,12 @@ def clean(text: str) -> str:
         text = re.sub(r"(?<!\\)\\\\(?=[A-Za-z{}%$,;!()\[\]])", r"\\", text)
     else:
         text = _ESCAPED_TWICE.sub(lambda match: "\\" if _known_command(match.string, match.end()) else match[0], text)
+    text = re.sub(r"\.{3,}", r" \\ldots ", text)
     text = re.sub(r"\\n(?![A-Za-z])|\\n(?=\s|\\)", " ", text)
     text = re.sub(
-        r"\\(?:left|right)\s*\.|\\triangle(?![a-z])|,?\s*\\text\s*\{\s*,?\s*for (?:all|every|each|any)\b.*$", " ", text
+        r"\\(?:left|right)\s*\.|\\triangle(?![a-z])|,?\s*\\text\s*\{\s*,?\s*for (?:all|every|each|any)(?: real| positive| integers?| numbers?| natural)* ?\}?[\s$]*[a-z]?\}?[\s$]*$",
+        " ",
+        text,
     )
     text = text.replace("{,}", ",").replace("{:}", ":").replace(r"\ldotp", ".")
     text = _SPACED.sub(lambda bold: re.sub(r"(?<=[\d.,])\s+(?=[\d.,])|\s+(?=[.,]\s*\d)", "", bold[0]), text)

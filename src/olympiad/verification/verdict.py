@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from dataclasses import dataclass, field, replace
@@ -9,13 +10,23 @@ from typing import Any, Literal
 
 from .arithmetic import UndecidableError
 from .equivalence import Comparison, Conventions
-from .evaluation import time_limit
+from .evaluation import clear_time_limit, time_limit
 from .extraction import choice_letter, extract
 from .parsing import Answer, _words, parse
 from .tokens import MAX_CHARACTERS, NotUnderstoodError, clean
 from .units import stem
 
 _LOCK = threading.RLock()
+
+
+def _fresh() -> None:
+    """In a forked child nobody else holds the lock."""
+    global _LOCK
+    _LOCK = threading.RLock()
+    clear_time_limit()
+
+
+os.register_at_fork(after_in_child=_fresh)
 
 Outcome = Literal["correct", "wrong", "unjudgeable"]
 
@@ -211,11 +222,17 @@ def _clock(text: str) -> tuple[int, int, bool] | None:
 _OPTION = re.compile(r"^\s{0,3}(?:\\\w{1,12}\s?\{)?\s?\([A-E]\)\s?\}?[\s~\\]{0,4}(?=[^\s}])(.+)$", re.DOTALL)  # (B) 12
 
 
+def _proportional(one: tuple[int, int, bool], other: tuple[int, int, bool]) -> bool:
+    return one[0] * other[1] == other[0] * one[1]
+
+
 def _times(gold: str, prediction: str) -> Verdict | None:
     """A verdict where both are times of day and at least one says so."""
     one, other = _clock(gold), _clock(prediction)
     if one is None or other is None or not (one[2] or other[2] or one[1] == 0):
         return None
+    if not one[2] and not other[2] and one != other and ":" in gold and ":" in prediction and _proportional(one, other):
+        return Verdict("unjudgeable", "times, or ratios", "time")
     equal = one[1] == other[1] and (one[0] == other[0] if one[2] and other[2] else one[0] % 12 == other[0] % 12)
     return Verdict("correct" if equal else "wrong", "times of day", "time")
 

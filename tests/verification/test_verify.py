@@ -45,6 +45,24 @@ def test_a_verdict_says_why() -> None:
 
 
 @pytest.mark.parametrize(
+    ("gold", "answer", "expected"),
+    [
+        ("x = 1", "(x - 1)^2 = 0", "unjudgeable"),
+        ("xy = 1", "y = 1/x", "unjudgeable"),
+        ("x^2 + y^2 = 25", "x^2 + y^2 = 24", "wrong"),
+        (r"x = k\pi", r"x = n\pi", "unjudgeable"),
+        (r"x = k\pi", r"x = 2n\pi", "wrong"),
+        ("2x + 1", "2y + 1", "wrong"),
+        ("a = b = c", "a = c", "unjudgeable"),
+        ("a = b = c", "$a=b=c$", "correct"),
+    ],
+)
+def test_what_is_undecided_is_not_called_wrong(gold: str, answer: str, expected: str) -> None:
+    """Two ways to write one set of solutions that were called different, or the reverse."""
+    assert verify(gold, answer).outcome == verify(answer, gold).outcome == expected
+
+
+@pytest.mark.parametrize(
     ("policy", "gold", "answer", "expected"),
     [
         ("default", "50", r"50\%", "correct"),

@@ -16,7 +16,7 @@ from .expressions import Tree
 from .intervals import Intervals, as_intervals, mentions, unknowns, variables
 from .intervals import equal as equal_intervals
 from .parsing import Answer
-from .points import LEAST_POINTS, as_mp, check_pieces, has_value, multiplies_vectors, still_same, values_at_points
+from .points import LEAST_POINTS, as_mp, check_pieces, has_value, multiplies_vectors, still_same, values_at_points, zeros_differ
 from .units import MULTIPLES, parse_unit, stem
 
 MAX_ELEMENTS = 150
@@ -51,6 +51,9 @@ class Comparison:
         Raises:
             UndecidableError: it can't be decided.
         """
+        if gold == answer and gold[0] == "chain" and all(side[1][0] == "variable" for side in gold[1]):
+            self.rule = "the same relations"
+            return True
         gold, answer = settled(gold), settled(answer)
         kinds = {gold[0], answer[0]}
         if "labelled" in kinds:
@@ -113,7 +116,11 @@ class Comparison:
     def _equations(self, gold: Answer, answer: Answer) -> bool:
         """Up to a constant factor other than zero."""
         self.rule = "one side minus the other, up to a factor"
-        return self._proportional(gold[1], answer[1], positive=False)
+        if self._proportional(gold[1], answer[1], positive=False):
+            return True
+        if not zeros_differ(gold[1], answer[1]):
+            raise UndecidableError("equations that may have the same solutions")
+        return False
 
     def _proportional(self, gold: Tree, answer: Tree, positive: bool) -> bool:
         ratios: list[Value] = []
@@ -383,11 +390,21 @@ class Comparison:
         found = 0
         for left, right in values_at_points(gold, answer):
             if not same(left, right):
+                if self._renamed(gold, answer):
+                    raise UndecidableError("the same expression in another letter")
                 return False
             found += 1
         if found < LEAST_POINTS:
             raise UndecidableError("too few points at which both have values")
         return True
+
+    def _renamed(self, gold: Tree, answer: Tree) -> bool:
+        """Whether whole numbers k of one are called n in the other: k\\pi and n\\pi may be one family of solutions."""
+        ours, theirs = variables(gold) - variables(answer), variables(answer) - variables(gold)
+        if len(ours) != 1 or len(theirs) != 1 or not ours | theirs <= set("ijklmnpqst"):
+            return False
+        pairs = list(values_at_points(gold, _substituted(answer, {theirs.pop(): ours.pop()})))
+        return bool(pairs) and all(same(left, right) for left, right in pairs)
 
     def _decimal(self, gold: Tree, answer: Tree, left: Value, right: Value) -> bool:
         """A long decimal for an exact value, in either place; a rounded one where the policy says so."""
@@ -471,6 +488,8 @@ def settled(answer: Answer) -> Answer:
             raise UndecidableError("an equation that is false")
         return settled(sides[-1])
     first, last = sides[0], sides[-1]
+    if not _constant(last) and any(side[0] == "expression" and side[1][0] == "variable" for side in sides[1:-1]):
+        raise UndecidableError("several names of one value")  # a = b = c says more than a = c
     if not _is_name(first) and _is_name(last) and len(sides) == 2:
         first, last = last, first
     difference = ("-", first[1], last[1]) if first[0] == last[0] == "expression" else None

@@ -55,6 +55,26 @@ def values_at_points(gold: Tree, answer: Tree) -> Any:
         yield left, right
 
 
+def zeros_differ(gold: Tree, answer: Tree) -> bool:
+    """Whether a real zero of one, found by secants, is none of the other: equations that are not proportional may be one set."""
+    names = sorted(variables(gold) | variables(answer))
+    for tree, other in ((gold, answer), (answer, gold)):
+        for point in _POINTS[:4]:
+            at = {name: point[place] if place < len(point) else arbitrary(name) for place, name in enumerate(names)}
+            for name in sorted(variables(tree)):
+                start = as_mp(at[name])
+                try:
+                    zero = mp.findroot(lambda x: as_mp(Evaluator({**at, name: x}).value(tree)), (start, start + 1), maxsteps=30)  # noqa: B023
+                    if _is_real(zero) and abs(as_mp(Evaluator({**at, name: mp.re(zero)}).value(other))) > 1e-10:
+                        return True
+                except UndecidableError as error:
+                    if "too" in str(error):
+                        raise
+                except (ValueError, ZeroDivisionError, TypeError):
+                    continue
+    return False
+
+
 _PIECES = {"abs", "floor", "ceil", "max", "min", "sgn", "sign", "mod", "gcd", "lcm"}
 
 

@@ -186,6 +186,32 @@ def test_train_and_resume(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert load_run(folder / "run.toml").num_epochs == 3
 
 
+def test_resume_auto_begins_and_goes_on(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Guards against a job that is started again by a cluster and needs to be told whether it ran before."""
+    assert main(["train", str(recipe), "--resume", "auto", "--num-epochs", "1"]) == 0
+    assert main(["train", str(recipe), "--resume", "auto"]) == 0
+    assert "Resuming from" in capsys.readouterr().out
+    assert len(losses(tmp_path / "runs" / "tiny")) == 4
+
+
+def test_a_dry_run_writes_nothing(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Guards against a dry run that trains, and one that does not count the model that would be trained."""
+    assert main(["train", str(recipe), "--dry-run", "--model.num-hidden-layers", "2"]) == 0
+    printed = capsys.readouterr().out
+    for part in ("num_hidden_layers = 2", "FLOPs per token", "memory: optimizer", "It fits."):
+        assert part in printed
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_recipe_for_newcomers_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against a first recipe that does not run."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", str(REPOSITORY / "configs" / "tiny.toml")]) == 0
+    curve = losses(tmp_path / "runs" / "tiny")
+    assert len(curve) == 200
+    assert curve[-1] < curve[0] / 10
+
+
 def test_a_second_run_spares_the_first(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Guards against a forgotten --resume that wipes the metrics and the best model of a finished run."""
     assert main(["train", str(recipe)]) == 0

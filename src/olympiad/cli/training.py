@@ -3,6 +3,7 @@
 # Annotations are not postponed here: tyro has to see the types of a class that is made inside a function.
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,26 +13,50 @@ from olympiad.errors import UserError
 
 
 def train(arguments: list[str]) -> None:
-    """Train a model: olympiad train RUN.toml [--resume] [--training.learning-rate 3e-4 ...]"""
+    """Train a model: olympiad train RUN.toml [--resume [auto]] [--dry-run] [--training.learning-rate 3e-4 ...]"""
     from olympiad.config import RunConfig, load_run
-    from olympiad.training.recipe import run_recipe
+    from olympiad.training.recipe import describe_recipe, run_recipe
 
     @dataclass
     class Command:
         """Train a model as a recipe says; any setting of the recipe can be changed here."""
 
         run: Annotated[RunConfig, tyro.conf.arg(name="")]
-        resume: bool = False
-        """Go on from the newest checkpoint in the run's folder."""
+        resume: Literal["never", "always", "auto"] = "never"
+        """Go on from the newest checkpoint in the run's folder: --resume alone means "always"; "auto" starts a new run
+        where there is none."""
+        dry_run: bool = False
+        """Print the resolved run, its arithmetic and its memory, and stop."""
 
     recipe, rest = (None, arguments) if not arguments or arguments[0].startswith("-") else (arguments[0], arguments[1:])
     if recipe is None and not {"-h", "--help"} & set(arguments):
         raise UserError("olympiad train needs a recipe first, such as: olympiad train configs/math-small.toml")
     default = Command(RunConfig() if recipe is None else load_run(recipe))
     command = tyro.cli(
-        Command, default=default, args=rest, prog=f"olympiad train {recipe or 'RUN.toml'}", config=(tyro.conf.AvoidSubcommands,)
+        Command,
+        default=default,
+        args=_resume_always(rest),
+        prog=f"olympiad train {recipe or 'RUN.toml'}",
+        config=(tyro.conf.AvoidSubcommands,),
     )
-    run_recipe(command.run, resume=command.resume)
+    if command.dry_run:
+        describe_recipe(command.run)
+    else:
+        run_recipe(command.run, command.resume)
+
+
+def _resume_always(arguments: list[str]) -> list[str]:
+    """``--resume`` without a word behind it says "always".
+
+    >>> _resume_always(["--resume", "--seed", "1"]), _resume_always(["--resume", "auto"])
+    (['--resume', 'always', '--seed', '1'], ['--resume', 'auto'])
+    """
+    full: list[str] = []
+    for argument, following in zip_longest(arguments, arguments[1:], fillvalue=""):
+        full.append(argument)
+        if argument == "--resume" and following not in ("never", "always", "auto"):
+            full.append("always")
+    return full
 
 
 def tokenizer_train(arguments: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -27,29 +28,39 @@ from olympiad.tokenizer import MathTokenizer
 
 from .checkpoint import read_checkpoint
 from .console import RunConsole
+from .dry_run import print_dry_run
 from .errors import CheckpointError
 from .memory import check_memory
 from .metrics import create_sinks
 from .trainer import Trainer
 
+Resume = Literal["never", "always", "auto"]
 
-def run_recipe(run: RunConfig, resume: bool = False) -> Trainer:
+
+def describe_recipe(run: RunConfig) -> bool:
+    """Print what ``run`` would take, without data or weights; whether it fits."""
+    _fit_vocabulary(run.model, _tokenizer(run))
+    return print_dry_run(run, _device())
+
+
+def run_recipe(run: RunConfig, resume: Resume = "never") -> Trainer:
     """Train as ``run`` says; its resolved form is written to ``run.toml`` in its folder.
+
+    Args:
+        resume: go on from the newest checkpoint in the run's folder; "auto" starts a new run where there is none.
 
     Raises:
         UserError: (its subclasses) for data, memory, checkpoints or a loss that can't be used, and for a folder that
             holds another run.
     """
     earlier = sorted(run.folder.glob("*.pt"))
-    if earlier and not resume:
+    if earlier and resume == "never":
         raise ConfigError(
             f"{run.folder} holds a run already ({earlier[0].name}): go on with it by --resume, or choose another --name"
         )
     console = RunConsole()
-    own = run.data.prepared / "tokenizer.json" if run.data.prepared else None  # of the folder to train on
-    tokenizer = MathTokenizer(run.data.tokenizer or (own if own and own.exists() else None))
+    tokenizer, device = _tokenizer(run), _device()
     _fit_vocabulary(run.model, tokenizer)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     train_set, validation_set = load_datasets(run, tokenizer, console)
     check_memory(run.model, run.data.batch_size, train_set.longest, device, run.training.precision)
     trainer = Trainer(
@@ -62,7 +73,7 @@ def run_recipe(run: RunConfig, resume: bool = False) -> Trainer:
         create_sinks(run.tensorboard, run.wandb, run.name, run.model_dump(mode="json")),
         console,
     )
-    if resume:
+    if resume == "always" or (resume == "auto" and earlier):
         trainer.load_newest()
     try:
         run.folder.mkdir(parents=True, exist_ok=True)
@@ -71,6 +82,16 @@ def run_recipe(run: RunConfig, resume: bool = False) -> Trainer:
         raise ConfigError(f"can't write into the run's folder {run.folder}: {error.strerror}") from error
     trainer.train_until(run.num_epochs)
     return trainer
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _tokenizer(run: RunConfig) -> MathTokenizer:
+    """The recipe's own tokenizer, or that of the prepared folder, or the shipped one."""
+    own = run.data.prepared / "tokenizer.json" if run.data.prepared else None
+    return MathTokenizer(run.data.tokenizer or (own if own and own.exists() else None))
 
 
 def _fit_vocabulary(model: MathTransformerConfig, tokenizer: MathTokenizer) -> None:

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Literal
 
 from src import (  # first: it says what to install where something is missing
+    CheckpointOptions,
     DataPreprocessor,
     MathDataset,
     MathDatasetLoader,
     MathTokenizer,
     MathTransformerDecoder,
+    OptimizerOptions,
     Splits,
     Trainer,
     TrainingOptions,
@@ -122,11 +124,11 @@ def main(options: Options) -> None:
 
     print("3. Initializing model...")
     training = TrainingOptions(
-        learning_rate=learning_rate,
+        optimizer=OptimizerOptions(learning_rate=learning_rate),
         accumulation_steps=options.accumulation_steps,
         precision=options.precision,
         compile=options.compile,
-        save_every_steps=None if options.data == "sample" else 200,
+        checkpoints=CheckpointOptions(save_every_steps=None if options.data == "sample" else 200),
     )
     check_memory(config, batch_size, train_data.longest, torch.device(device), options.precision)
     model = MathTransformerDecoder(config, seed=options.seed)

@@ -12,10 +12,24 @@ from olympiad.data import MathDataset, MathProblem, create_dataloader
 from olympiad.model import MathTransformerConfig, MathTransformerDecoder
 from olympiad.tokenizer import MathTokenizer
 from olympiad.tokenizer.training import train_tokenizer
-from olympiad.training import Trainer, TrainingOptions
+from olympiad.training import CheckpointOptions, HealthOptions, LayoutOptions, OptimizerOptions, Trainer, TrainingOptions
 from olympiad.training.metrics import read_metrics
 
 torch.set_num_threads(1)  # the order of float additions, and so the last bit, depends on it
+
+
+def training_options(**options: Any) -> TrainingOptions:
+    """Options by their own names, whichever section they are of."""
+    sections = {
+        "optimizer": OptimizerOptions,
+        "checkpoints": CheckpointOptions,
+        "health": HealthOptions,
+        "layout": LayoutOptions,
+    }
+    nested: dict[str, Any] = {}
+    for name, section in sections.items():
+        nested[name] = section(**{key: options.pop(key) for key in list(options) if key in section.model_fields})
+    return TrainingOptions(**options, **nested)
 
 
 class Tiny:
@@ -62,7 +76,7 @@ class Tiny:
             MathTransformerDecoder(self.config(**fields or {}), seed=seed),
             create_dataloader(self.dataset(num_problems, start), batch_size, seed=seed),
             val_loader,
-            TrainingOptions(**{"learning_rate": 1e-2, **options}),
+            training_options(**{"learning_rate": 1e-2, **options}),
             folder,
             device,
             sinks,

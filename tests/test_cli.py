@@ -160,7 +160,7 @@ def recipe(tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         validation = ["sample"]
         tokenizer = "tokenizer"
         batch_size = 1
-        [training]
+        [optimizer]
         learning_rate = 3e-3
         """
     )
@@ -230,11 +230,11 @@ def test_a_vocabulary_that_the_tokenizer_does_not_have(recipe: Path, capsys: pyt
 def test_settings_on_the_command_line(recipe: Path, tmp_path: Path) -> None:
     """Guards against a flag that is taken but not obeyed, and against settings of the recipe that it resets."""
     recipe.write_text(recipe.read_text() + "\n[model.rope_scaling]\nkind = 'linear'\nfactor = 2.0\n")
-    assert main(["train", str(recipe), "--training.accumulation-steps", "3", "--data.validation", "sample", "sample"]) == 0
+    assert main(["train", str(recipe), "--accumulation-steps", "3", "--data.validation", "sample", "sample"]) == 0
     run = load_run(tmp_path / "runs" / "tiny" / "run.toml")
-    assert run.training.accumulation_steps == 3
+    assert run.accumulation_steps == 3
     assert run.data.validation == ["sample", "sample"]
-    assert run.training.learning_rate == 3e-3
+    assert run.optimizer.learning_rate == 3e-3
     assert run.model.rope_scaling is not None
     assert run.model.rope_scaling.factor == 2.0
     assert len(losses(tmp_path / "runs" / "tiny")) == 2
@@ -249,16 +249,16 @@ def test_train_needs_a_recipe(capsys: pytest.CaptureFixture[str], tmp_path: Path
 
 def test_train_with_an_unknown_flag(capsys: pytest.CaptureFixture[str], recipe: Path) -> None:
     """Guards against a misspelled flag that is ignored."""
-    message = tyro_error(capsys, lambda: main(["train", str(recipe), "--training.learning-rat", "1"]))
-    assert "Unrecognized options: --training.learning-rat" in message
-    assert "--training.learning-rate FLOAT" in message
+    message = tyro_error(capsys, lambda: main(["train", str(recipe), "--optimizer.learning-rat", "1"]))
+    assert "Unrecognized options: --optimizer.learning-rat" in message
+    assert "--optimizer.learning-rate FLOAT" in message
 
 
 @pytest.mark.parametrize(
     ("flag", "value", "reason"),
     [
-        ("--training.learning-rate", "-1", "Input should be greater than 0"),
-        ("--training.precision", "float8", "invalid choice"),
+        ("--optimizer.learning-rate", "-1", "Input should be greater than 0"),
+        ("--precision", "float8", "invalid choice"),
         ("--num-epochs", "many", "invalid literal"),
     ],
 )

@@ -64,7 +64,7 @@ def test_prepare_then_train(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     losses = [row["loss"] for row in rows if "loss" in row]
     assert losses[-1] < losses[0]
     with (folder / "run.toml").open("a") as file:
-        file.write("[data.mixture.sums]\nepochs = 2\n[training]\nsave_every_epochs = 1\n")
+        file.write("[data.mixture.sums]\nepochs = 2\n[checkpoints]\nsave_every_epochs = 1\n")
     assert main(["train", str(folder / "run.toml"), "--output-dir", str(folder / "again"), "--num-epochs", "1"]) == 0
     assert "train: 58 documents" in capsys.readouterr().out
 

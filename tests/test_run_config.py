@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from olympiad.config import ConfigError, DataOptions, RunConfig, TrainingOptions, load_recipe, load_run, parse_run, to_toml
+from olympiad.config import ConfigError, DataOptions, OptimizerOptions, RunConfig, load_recipe, load_run, parse_run, to_toml
 from olympiad.data.recipe import resolve_source
 from olympiad.model import MathTransformerConfig, RotaryScaling, get_base_config
 
@@ -46,11 +46,11 @@ def mistakes(folder: Path, text: str) -> str:
     ("text", "advice"),
     [
         ("num_epoch = 3", "  num_epoch: no such setting; did you mean num_epochs?"),
-        ("[training]\nlearningrate = 1", "  training.learningrate: no such setting; did you mean learning_rate?"),
+        ("[optimizer]\nlearningrate = 1", "  optimizer.learningrate: no such setting; did you mean learning_rate?"),
         ("[data]\nbatchsize = 1", "  data.batchsize: no such setting; did you mean batch_size?"),
         ("[model]\nhiden_size = 1", "  model.hiden_size: no such setting; did you mean hidden_size?"),
         ("[model]\nprest = 'small'", "  model.prest: no such setting; did you mean preset?"),
-        ("[trainig]\nx = 1", "  trainig: no such setting; did you mean training?"),
+        ("[optimiser]\nx = 1", "  optimiser: no such setting; did you mean optimizer?"),
         (
             "[model.rope_scaling]\nkind = 'yarn'\nfactor = 2.0\nbeta_fats = 1",
             "  model.rope_scaling.beta_fats: no such setting; did you mean beta_fast?",
@@ -76,14 +76,14 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
         tmp_path,
         """
         num_epochs = 0
+        precision = "float8"
         [model]
         hidden_size = "wide"
         [data]
         train = ["maths"]
         batch_size = -1
-        [training]
+        [optimizer]
         learning_rate = "fast"
-        precision = "float8"
         warmup_fraction = 1.5
         lerning_rate = 1
         """,
@@ -93,10 +93,10 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
         "model.hidden_size",
         "data.train.0",
         "data.batch_size",
-        "training.learning_rate",
-        "training.precision",
-        "training.warmup_fraction",
-        "training.lerning_rate",
+        "optimizer.learning_rate",
+        "precision",
+        "optimizer.warmup_fraction",
+        "optimizer.lerning_rate",
     ):
         assert f"\n  {place}: " in message
     assert "(it is 'maths')" in message
@@ -175,13 +175,15 @@ def runs(draw: st.DrawFn) -> RunConfig:
             max_length=draw(st.none() | st.integers(2, 99)),
             overlong=draw(one_of(DataOptions, "overlong")),
         ),
-        training=TrainingOptions(
+        optimizer=OptimizerOptions(
+            kind=draw(one_of(OptimizerOptions, "kind")),
             learning_rate=draw(positive),
             max_gradient_norm=draw(positive | st.just(float("inf"))),
-            precision=draw(one_of(TrainingOptions, "precision")),
-            validate_every_steps=draw(st.none() | small),
-            compile=draw(st.booleans()),
         ),
+        micro_batch=draw(st.none() | small | st.just("auto")),
+        precision=draw(one_of(RunConfig, "precision")),
+        validate_every_steps=draw(st.none() | small),
+        compile=draw(st.booleans()),
         wandb=draw(st.booleans()),
     )
 
@@ -207,7 +209,7 @@ def absent_by_default(model: Any) -> dict[str, Any]:
     return {name: field.default for name, field in model.model_fields.items() if type(None) in get_args(field.annotation)}
 
 
-@pytest.mark.parametrize("model", [RunConfig, DataOptions, TrainingOptions, MathTransformerConfig, RotaryScaling])
+@pytest.mark.parametrize("model", [RunConfig, DataOptions, OptimizerOptions, MathTransformerConfig, RotaryScaling])
 def test_what_may_be_absent_is_absent_by_default(model: Any) -> None:
     """Guards against a None that can't be written down: it would come back as the default."""
     assert all(default is None for default in absent_by_default(model).values())
@@ -216,24 +218,24 @@ def test_what_may_be_absent_is_absent_by_default(model: Any) -> None:
 def test_options_can_not_change_under_a_trainer() -> None:
     """Guards against options changed in the midst of a run, unlike those that its checkpoints hold."""
     with pytest.raises(ValidationError, match="frozen"):
-        TrainingOptions().learning_rate = 3.0  # type: ignore[misc]
+        OptimizerOptions().learning_rate = 3.0  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0, -1.0])
 def test_learning_rates_that_make_no_sense(value: float) -> None:
     """Guards against NaN, which is neither above nor below any bound."""
     with pytest.raises(ValidationError):
-        TrainingOptions(learning_rate=value)
+        OptimizerOptions(learning_rate=value)
     if value != float("inf"):  # no clipping
         with pytest.raises(ValidationError):
-            TrainingOptions(max_gradient_norm=value)
+            OptimizerOptions(max_gradient_norm=value)
 
 
 @pytest.mark.parametrize("name", ["warmup_fraction", "final_learning_rate_fraction", "weight_decay"])
 def test_fractions_that_are_no_numbers(name: str) -> None:
     """Guards against NaN in a schedule: every rate after it would be NaN."""
     with pytest.raises(ValidationError):
-        TrainingOptions(**{name: float("nan")})
+        OptimizerOptions(**{name: float("nan")})
 
 
 def test_folder_of_a_run() -> None:

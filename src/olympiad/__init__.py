@@ -46,6 +46,8 @@ _HOME = {
     "MathTransformerConfig": "model",
     "MathTransformerDecoder": "model",
     "ReasoningStep": "data",
+    "CheckpointOptions": "training",
+    "OptimizerOptions": "training",
     "Trainer": "training",
     "TrainingOptions": "training",
     "check_memory": "training",
@@ -62,6 +64,7 @@ _HOME = {
 }
 
 __all__ = [
+    "CheckpointOptions",
     "DataPreprocessor",
     "MathDataset",
     "MathDatasetLoader",
@@ -69,6 +72,7 @@ __all__ = [
     "MathTokenizer",
     "MathTransformerConfig",
     "MathTransformerDecoder",
+    "OptimizerOptions",
     "ReasoningStep",
     "Splits",
     "Trainer",

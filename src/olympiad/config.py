@@ -25,23 +25,96 @@ Model = TypeVar("Model", bound=BaseModel)
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
+class OptimizerOptions(BaseModel):
+    """What turns gradients into new weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["adamw", "muon"] = "adamw"
+    """muon: Muon for the matrices of the layers, AdamW for embeddings, norms and biases."""
+    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    """Peak, after warm-up."""
+    weight_decay: float = Field(default=0.1, ge=0, allow_inf_nan=False)
+    """On matrices only."""
+    schedule: Literal["cosine", "linear", "wsd", "constant"] = "cosine"
+    """What follows the warm-up; wsd (warmup-stable-decay) holds the peak, then falls along a line."""
+    warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
+    """Share of all steps over which the learning rate rises to its peak."""
+    decay_fraction: float = Field(default=0.2, gt=0, le=1)
+    """wsd: share of all steps over which it falls."""
+    final_learning_rate_fraction: float = Field(default=0.1, ge=0, le=1)
+    """Learning rate at the end, over its peak."""
+    max_gradient_norm: float = Field(default=1.0, gt=0)
+    """Gradients longer than this are shortened to it."""
+    averaging: float | None = Field(default=None, gt=0, lt=1)
+    """Validate and keep as the best model an exponential average of the weights, with this decay; none if absent."""
+    z_loss: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Weight of the squared logarithm of the softmax's sum (PaLM: 1e-4): keeps logits from drifting."""
+
+
+class LayoutOptions(BaseModel):
+    """How a run lies over its processes; sizes multiply to their number. See ``docs/scaling.md``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    replicate: int = Field(default=1, ge=1)
+    """Groups that each hold all weights (with shard: hybrid sharded data parallel)."""
+    shard: int | None = Field(default=None, ge=1)
+    """Processes that share one copy of weights, gradients and optimizer (FSDP2); what is left over if absent."""
+    tensor: int = Field(default=1, ge=1)
+    """Processes that share each layer's matrices (tensor parallel, with sequence parallel between them)."""
+    context: int = Field(default=1, ge=1)
+    """Processes that share each sequence."""
+    pipeline: int = Field(default=1, ge=1)
+    """Groups of layers, one after another."""
+    pipeline_schedule: Literal["1F1B", "GPipe"] = "1F1B"
+
+
+class CheckpointOptions(BaseModel):
+    """What is written when, and what of it is kept."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    save_every_steps: int | None = Field(default=None, ge=1)
+    """Write step_N within an epoch too."""
+    save_every_epochs: int = Field(default=5, ge=1)
+    """Write checkpoint_epoch_N."""
+    keep_last: int = Field(default=2, ge=1)
+    """How many of the newest step_N are kept."""
+    keep_every_steps: int | None = Field(default=None, ge=1)
+    """A step_N at a multiple of this is kept for good."""
+    sharded: bool | None = None
+    """A folder to which each process writes its part, instead of one file; if absent, where there are several processes."""
+    asynchronous: bool = False
+    """Sharded: write step_N while training goes on."""
+
+
+class HealthOptions(BaseModel):
+    """What to do when something goes wrong."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    spike: Literal["ignore", "skip", "rollback"] = "ignore"
+    """A loss or gradient norm far above its recent past: leave that step out, or go back to the last checkpoint too."""
+    spike_deviations: float = Field(default=6.0, gt=0)
+    """How many standard deviations above the mean of the recent steps count as far."""
+    spike_window: int = Field(default=100, ge=8)
+    """Recent steps to compare with; the first so many are never judged."""
+    timeout_seconds: float = Field(default=600.0, gt=0)
+    """A process that does not answer the others for so long ends the run."""
+    norms_every_steps: int | None = Field(default=None, ge=1)
+    """Log the gradient norm and the activation norm of each layer."""
+
+
 class TrainingOptions(BaseModel):
     """Everything about a training run that is not the model and not the data."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
-    """Peak, after warm-up."""
-    weight_decay: float = Field(default=0.1, ge=0, allow_inf_nan=False)
-    """On matrices only."""
-    warmup_fraction: float = Field(default=0.05, ge=0, lt=1)
-    """Share of all steps over which the learning rate rises to its peak."""
-    final_learning_rate_fraction: float = Field(default=0.1, ge=0, le=1)
-    """Learning rate at the end, over its peak."""
-    max_gradient_norm: float = Field(default=1.0, gt=0)
-    """Gradients longer than this are shortened to it."""
     accumulation_steps: int = Field(default=1, ge=1)
     """Batches whose gradients make one step."""
+    micro_batch: int | Literal["auto"] | None = None
+    """Rows that a device computes at once; a batch's share if absent; "auto" finds the most that fit. Changes memory, no result."""
     precision: Precision = "float32"
     """Of the matrix products; weights and optimizer stay in float32."""
     compile: bool = False
@@ -49,10 +122,12 @@ class TrainingOptions(BaseModel):
     log_every_steps: int = Field(default=5, ge=1)
     validate_every_steps: int | None = Field(default=None, ge=1)
     """Validate within an epoch too."""
-    save_every_steps: int | None = Field(default=None, ge=1)
-    """Write latest.pt within an epoch too."""
-    save_every_epochs: int = Field(default=5, ge=1)
-    """Write checkpoint_epoch_N.pt."""
+    sample_every_steps: int | None = Field(default=None, ge=1)
+    """Let the model solve a few validation problems, into the metrics."""
+    optimizer: OptimizerOptions = Field(default_factory=OptimizerOptions)
+    layout: LayoutOptions = Field(default_factory=LayoutOptions)
+    checkpoints: CheckpointOptions = Field(default_factory=CheckpointOptions)
+    health: HealthOptions = Field(default_factory=HealthOptions)
 
 
 class DataOptions(BaseModel):
@@ -91,10 +166,10 @@ class DataOptions(BaseModel):
     num_workers: int = Field(default=0, ge=0)
 
 
-class RunConfig(BaseModel):
+class RunConfig(TrainingOptions):
     """Everything that makes a run."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=False)
 
     name: str = "run"
     output_dir: Path | None = None
@@ -104,7 +179,6 @@ class RunConfig(BaseModel):
     """Of the initial weights and the order of the data."""
     model: MathTransformerConfig = Field(default_factory=MathTransformerConfig)
     data: DataOptions = Field(default_factory=DataOptions)
-    training: TrainingOptions = Field(default_factory=TrainingOptions)
     tensorboard: bool = False
     wandb: bool = False
 

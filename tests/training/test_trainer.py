@@ -22,6 +22,7 @@ from olympiad.training import (
     CheckpointError,
     CheckpointMismatch,
     NonFiniteLoss,
+    OptimizerOptions,
     Trainer,
     TrainingError,
     TrainingInterrupted,
@@ -497,7 +498,7 @@ def test_packing_changes_no_loss(tiny: Any, tmp_path: Path) -> None:
         trainer = Trainer(
             MathTransformerDecoder(tiny.config(), seed=0),
             create_dataloader(data, len(data)),
-            options=TrainingOptions(learning_rate=1e-2),
+            options=TrainingOptions(optimizer=OptimizerOptions(learning_rate=1e-2)),
             checkpoint_dir=tmp_path / str(packing),
         )
         trainer.train(3)

@@ -13,7 +13,7 @@ from olympiad.errors import UserError
 
 
 def train(arguments: list[str]) -> None:
-    """Train a model: olympiad train RUN.toml [--resume [auto]] [--dry-run] [--training.learning-rate 3e-4 ...]"""
+    """Train a model: olympiad train RUN.toml [--resume [auto]] [--dry-run] [--optimizer.learning-rate 3e-4 ...]"""
     from olympiad.config import RunConfig, load_run
     from olympiad.training.recipe import describe_recipe, run_recipe
 

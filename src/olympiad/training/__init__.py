@@ -1,6 +1,6 @@
 """Batches -> checkpoints."""
 
-from olympiad.config import TrainingOptions
+from olympiad.config import CheckpointOptions, HealthOptions, LayoutOptions, OptimizerOptions, TrainingOptions
 
 from .checkpoint import move_earlier_run
 from .errors import (
@@ -18,7 +18,11 @@ from .trainer import Trainer
 __all__ = [
     "CheckpointError",
     "CheckpointMismatch",
+    "CheckpointOptions",
+    "HealthOptions",
+    "LayoutOptions",
     "NonFiniteLoss",
+    "OptimizerOptions",
     "OutOfMemory",
     "Trainer",
     "TrainingError",

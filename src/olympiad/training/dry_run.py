@@ -33,14 +33,14 @@ def print_dry_run(run: RunConfig, device: torch.device, console: Console | None 
     """Print the resolved run and what a step of it takes; whether it fits into the device's memory."""
     console = console or Console(highlight=False, soft_wrap=True)
     length = min(run.data.max_length or run.model.max_sequence_length, run.model.context_limit)
-    parts = training_memory(run.model, run.data.batch_size, length, run.training.precision)
+    parts = training_memory(run.model, run.data.batch_size, length, run.precision)
     available = available_memory(device)
     fits = sum(parts.values()) <= available
     console.print(to_toml(run), markup=False)
     table = Table(box=None, show_header=False)
     table.add_column()
     table.add_column(justify="right")
-    tokens = run.data.batch_size * run.training.accumulation_steps * length
+    tokens = run.data.batch_size * run.accumulation_steps * length
     operations = flops_per_token(run.model, length)
     table.add_row("parameters", f"{count_parameters(run.model):,}")
     table.add_row(f"FLOPs per token, at {length:,} positions", f"{operations:.3g}")

@@ -62,12 +62,12 @@ def run_recipe(run: RunConfig, resume: Resume = "never") -> Trainer:
     tokenizer, device = _tokenizer(run), _device()
     _fit_vocabulary(run.model, tokenizer)
     train_set, validation_set = load_datasets(run, tokenizer, console)
-    check_memory(run.model, run.data.batch_size, train_set.longest, device, run.training.precision)
+    check_memory(run.model, run.data.batch_size, train_set.longest, device, run.precision)
     trainer = Trainer(
         MathTransformerDecoder(run.model, seed=run.seed),
         create_dataloader(train_set, run.data.batch_size, seed=run.seed, num_workers=run.data.num_workers),
         create_dataloader(validation_set, run.data.batch_size, shuffle=False),
-        run.training,
+        run,
         run.folder,
         device,
         create_sinks(run.tensorboard, run.wandb, run.name, run.model_dump(mode="json")),

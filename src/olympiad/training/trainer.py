@@ -83,7 +83,7 @@ class Trainer:
         if self.options.compile:
             for layer in self.model.layers:
                 layer.compile()
-        self.optimizer = create_optimizer(self.model, self.options.learning_rate, self.options.weight_decay)
+        self.optimizer = create_optimizer(self.model, self.options.optimizer.learning_rate, self.options.optimizer.weight_decay)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: self._learning_rate_fraction(step))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.options.precision == "float16")
 
@@ -108,8 +108,8 @@ class Trainer:
         return self.progress.planned_epochs * self.steps_per_epoch
 
     def _learning_rate_fraction(self, step: int) -> float:
-        warmup_steps = max(round(self.options.warmup_fraction * self.total_steps), 1)
-        return warmup_cosine(step, self.total_steps, warmup_steps, self.options.final_learning_rate_fraction)
+        warmup_steps = max(round(self.options.optimizer.warmup_fraction * self.total_steps), 1)
+        return warmup_cosine(step, self.total_steps, warmup_steps, self.options.optimizer.final_learning_rate_fraction)
 
     def train(self, num_epochs: int | None = None) -> None:
         """Train for ``num_epochs`` more epochs; without a number, finish what the loaded checkpoint had planned.
@@ -202,7 +202,7 @@ class Trainer:
                 self._keep_if_best(self._validate())
             if signals.received:  # after the validation, which a resumed run would not make up for
                 self._stop(signals.received)
-            if options.save_every_steps and progress.step % options.save_every_steps == 0 and not last:
+            if options.checkpoints.save_every_steps and progress.step % options.checkpoints.save_every_steps == 0 and not last:
                 self.save_checkpoint("latest.pt")
         self._end_epoch(time.monotonic() - started)
 
@@ -248,7 +248,7 @@ class Trainer:
             sums.append(loss_sum.detach())
         total = float(sum(sums))  # the device is asked once a step
         self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.max_gradient_norm).item()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.optimizer.max_gradient_norm).item()
         # float16 overflows now and then: the scaler then skips the step and turns its scale down.
         overflow = self.scaler.is_enabled() and self.scaler.get_scale() > 1.0
         if not (torch.isfinite(torch.tensor(total)) and (torch.isfinite(torch.tensor(norm)) or overflow)):
@@ -275,7 +275,7 @@ class Trainer:
         raise NonFiniteLoss(
             f"loss {loss} and gradient norm {norm} at step {progress.step + 1} (epoch {progress.epoch + 1}; "
             f"{self._names(batches)}): the weights are still those of step {progress.step}, and every checkpoint in "
-            f"{self.checkpoint_dir} is from before. Turn down learning_rate (now {self.options.learning_rate:g}), "
+            f"{self.checkpoint_dir} is from before. Turn down learning_rate (now {self.options.optimizer.learning_rate:g}), "
             "or look at those problems."
         )
 
@@ -317,7 +317,7 @@ class Trainer:
             progress.val_losses.append(val_loss)
         self.console.print(f"  Time:       {seconds:.1f}s")
         self._keep_if_best(train_loss if val_loss is None else val_loss)
-        if progress.epoch % self.options.save_every_epochs == 0 or progress.epoch == progress.planned_epochs:
+        if progress.epoch % self.options.checkpoints.save_every_epochs == 0 or progress.epoch == progress.planned_epochs:
             self.save_checkpoint(f"checkpoint_epoch_{progress.epoch}.pt")
 
     def _stop(self, number: int) -> None:
@@ -346,7 +346,7 @@ class Trainer:
             "scaler_state_dict": self.scaler.state_dict(),
             **asdict(self.progress),
             "config": self.model.config.model_dump(),
-            "options": self.options.model_dump(),
+            "options": self.options.model_dump(mode="json"),
             "seed": self.order.seed,
             "batch_size": self.order.batch_size,
             "data_fingerprint": self.dataset.fingerprint,
@@ -394,9 +394,9 @@ class Trainer:
 
     def _set_learning_rate(self) -> None:
         """Give the optimizer the rate of the coming step (and the weight decay), under plan and options as they are now."""
-        progress, options = self.progress, self.options
+        progress, options = self.progress, self.options.optimizer
         # Not progress.step: with other batches than now, the epochs behind may have taken more steps, or fewer.
-        done = progress.epoch * self.steps_per_epoch + -(-progress.batches_in_epoch // options.accumulation_steps)
+        done = progress.epoch * self.steps_per_epoch + -(-progress.batches_in_epoch // self.options.accumulation_steps)
         self.scheduler.base_lrs = [options.learning_rate] * len(self.optimizer.param_groups)
         for group in self.optimizer.param_groups:
             group["initial_lr"], group["lr"] = options.learning_rate, options.learning_rate * self._learning_rate_fraction(done)

@@ -28,7 +28,15 @@ if TYPE_CHECKING:
         get_small_config,
     )
     from olympiad.tokenizer import MathTokenizer, render, render_prompt
-    from olympiad.training import Trainer, TrainingOptions, check_memory, create_sinks, move_earlier_run
+    from olympiad.training import (
+        CheckpointOptions,
+        OptimizerOptions,
+        Trainer,
+        TrainingOptions,
+        check_memory,
+        create_sinks,
+        move_earlier_run,
+    )
 
 __version__ = "0.1.0"
 

@@ -69,6 +69,20 @@ def attention_pattern(num_new: int, num_cached: int, document_ids_BT: Tensor | N
     return AttentionPattern(causal=False, mask_BNTS=mask_TS)
 
 
+def attend(query_BNTH: Tensor, key_BKSH: Tensor, value_BKSH: Tensor, pattern: AttentionPattern) -> Tensor:
+    """Scaled dot-product attention, (B, N, T, H); each key/value head serves N / K query heads."""
+    grouped = query_BNTH.shape[1] != key_BKSH.shape[1]
+    if grouped and query_BNTH.is_cuda and (pattern.mask_BNTS is not None or query_BNTH.dtype == torch.float32):
+        # On CUDA only Flash attention groups, and it takes neither masks nor float32: repeat keys and values, or
+        # PyTorch falls back to the kernel that makes all T x S scores.
+        repeats = query_BNTH.shape[1] // key_BKSH.shape[1]
+        key_BKSH, value_BKSH = key_BKSH.repeat_interleave(repeats, 1), value_BKSH.repeat_interleave(repeats, 1)
+        grouped = False
+    return F.scaled_dot_product_attention(
+        query_BNTH, key_BKSH, value_BKSH, attn_mask=pattern.mask_BNTS, is_causal=pattern.causal, enable_gqa=grouped
+    )
+
+
 class Attention(nn.Module):
     """Names of the projections are Transformers' own, so that exporting weights renames nothing."""
 
@@ -86,7 +100,7 @@ class Attention(nn.Module):
         if config.qk_norm:
             self.q_norm = nn.RMSNorm(self.head_dim, eps=config.rms_norm_eps)
             self.k_norm = nn.RMSNorm(self.head_dim, eps=config.rms_norm_eps)
-        self.grouped = config.kv_heads != config.num_attention_heads
+        self.attend = attend  # a layout that splits positions replaces it
 
     def forward(self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], pattern: AttentionPattern, cache: KVCache | None) -> Tensor:
         heads = (-1, self.head_dim)  # -1: tensor parallelism splits the heads
@@ -95,14 +109,5 @@ class Attention(nn.Module):
         value_BKSH = self.v_proj(x_BTD).unflatten(-1, heads).transpose(1, 2)
         if cache is not None:
             key_BKSH, value_BKSH = cache.append(self.layer, key_BKSH, value_BKSH)
-        grouped = self.grouped
-        if grouped and query_BNTH.is_cuda and (pattern.mask_BNTS is not None or query_BNTH.dtype == torch.float32):
-            # On CUDA only Flash attention groups, and it takes neither masks nor float32: repeat keys and values, or
-            # PyTorch falls back to the kernel that makes all T x S scores.
-            repeats = query_BNTH.shape[1] // key_BKSH.shape[1]
-            key_BKSH, value_BKSH = key_BKSH.repeat_interleave(repeats, 1), value_BKSH.repeat_interleave(repeats, 1)
-            grouped = False
-        out_BNTH = F.scaled_dot_product_attention(
-            query_BNTH, key_BKSH, value_BKSH, attn_mask=pattern.mask_BNTS, is_causal=pattern.causal, enable_gqa=grouped
-        )
+        out_BNTH = self.attend(query_BNTH, key_BKSH, value_BKSH, pattern)
         return self.o_proj(out_BNTH.transpose(1, 2).flatten(2))

@@ -74,8 +74,9 @@ class MathTransformerConfig(BaseModel):
     initializer_range: float = 0.02
     """Standard deviation of the initial weights."""
     pad_token_id: int = 0
-    gradient_checkpointing: bool = False
-    """Recompute each layer in the backward pass: about a third more time, a fraction of the activations."""
+    gradient_checkpointing: bool | Literal["selective"] = False
+    """Recompute each layer in the backward pass: about a third more time, a fraction of the activations. "selective" keeps
+    what matrix products and attention made and recomputes the rest: little more time, about half of the activations."""
 
     @property
     def head_dim(self) -> int:

@@ -9,11 +9,12 @@ ids ─ embed ─┬─ norm ─ attention ─ + ─┬─ norm ─ SwiGLU ─ +
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 from .attention import Attention, AttentionPattern, KVCache, attention_pattern
 from .config import MathTransformerConfig
@@ -47,6 +48,23 @@ class DecoderLayer(nn.Module):
         return x_BTD + self.mlp(self.post_attention_layernorm(x_BTD))
 
 
+def _keep_products() -> Any:
+    """For selective checkpointing: keep what the projections and attention made, recompute what costs nothing."""
+    costly = (
+        torch.ops.aten.mm.default,
+        torch.ops.aten.addmm.default,
+        torch.ops.aten._scaled_dot_product_flash_attention.default,
+        torch.ops.aten._scaled_dot_product_efficient_attention.default,
+        torch.ops.aten._scaled_dot_product_cudnn_attention.default,
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default,
+    )
+
+    def policy(context: Any, operation: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
+        return CheckpointPolicy.MUST_SAVE if operation in costly else CheckpointPolicy.PREFER_RECOMPUTE
+
+    return create_selective_checkpoint_contexts(policy)
+
+
 class MathTransformerDecoder(nn.Module):
     """A decoder-only transformer.
 
@@ -65,6 +83,7 @@ class MathTransformerDecoder(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(config, layer) for layer in range(config.num_hidden_layers))
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.rotary = RotaryEmbedding(self.config)
+        self.make_pattern = attention_pattern  # a layout that splits positions replaces it
         self.lm_head = None if config.tie_word_embeddings else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if self.embed_tokens.weight.device.type != "meta":
             self.initialize(seed)
@@ -75,16 +94,21 @@ class MathTransformerDecoder(nn.Module):
         generator = None
         if seed is not None:
             generator = torch.Generator(self.embed_tokens.weight.device).manual_seed(seed)
-        scale = self.config.initializer_range
-        into_residual = scale / math.sqrt(2 * self.config.num_hidden_layers)
         for name, parameter in self.named_parameters():
-            if name.endswith("bias"):
-                parameter.zero_()
-            elif parameter.ndim == 1:
-                parameter.fill_(1.0)
-            else:
-                deviation = into_residual if name.endswith(("o_proj.weight", "down_proj.weight")) else scale
-                parameter.normal_(0.0, deviation, generator=generator)
+            self.initialize_parameter(name, parameter, generator)
+
+    @torch.no_grad()
+    def initialize_parameter(self, name: str, parameter: Tensor, generator: torch.Generator | None) -> None:
+        """Set one parameter: biases to 0, norms to 1, matrices to normal numbers."""
+        scale = self.config.initializer_range
+        if name.endswith("bias"):
+            parameter.zero_()
+        elif parameter.ndim == 1:
+            parameter.fill_(1.0)
+        else:
+            into_residual = name.endswith(("o_proj.weight", "down_proj.weight"))
+            deviation = scale / math.sqrt(2 * self.config.num_hidden_layers) if into_residual else scale
+            parameter.normal_(0.0, deviation, generator=generator)
 
     @property
     def output_weight(self) -> Tensor:
@@ -105,6 +129,8 @@ class MathTransformerDecoder(nn.Module):
     ) -> Tensor:
         """(B, T) ids -> (B, T, D), after the last norm. The arguments are those of ``forward``."""
         num_new, num_cached = input_ids_BT.shape[1], 0 if cache is None else cache.length
+        if position_ids_BT is not None:  # between pipeline stages the hidden states may lie split by positions
+            num_new = position_ids_BT.shape[1]
         length = num_cached + num_new
         if length > self.config.context_limit:
             raise ValueError(
@@ -113,12 +139,13 @@ class MathTransformerDecoder(nn.Module):
             )
         if position_ids_BT is None:
             position_ids_BT = torch.arange(num_cached, length, device=input_ids_BT.device)[None]
-        pattern = attention_pattern(num_new, num_cached, document_ids_BT, input_ids_BT.device)
+        pattern = self.make_pattern(num_new, num_cached, document_ids_BT, input_ids_BT.device)
         x_BTD = self.embed_tokens(input_ids_BT)
         rotary = self.rotary(position_ids_BT, length, x_BTD.dtype)
+        selective: dict[str, Any] = {"context_fn": _keep_products} if self.config.gradient_checkpointing == "selective" else {}
         for layer in self.layers:
             if self.config.gradient_checkpointing and self.training:
-                x_BTD = checkpoint(layer, x_BTD, rotary, pattern, cache, use_reentrant=False)
+                x_BTD = checkpoint(layer, x_BTD, rotary, pattern, cache, use_reentrant=False, **selective)
             else:
                 x_BTD = layer(x_BTD, rotary, pattern, cache)
         if cache is not None:

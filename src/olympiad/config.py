@@ -173,8 +173,10 @@ class RunConfig(TrainingOptions):
 
     name: str = "run"
     output_dir: Path | None = None
-    """Checkpoints and metrics; runs/NAME if absent."""
+    """run.toml, metrics.jsonl, checkpoints/, report.html; runs/NAME if absent."""
     num_epochs: int = Field(default=1, ge=1)
+    num_steps: int | None = Field(default=None, ge=1)
+    """Steps of the optimizer in all, where that is sooner than num_epochs."""
     seed: int = 0
     """Of the initial weights and the order of the data."""
     model: MathTransformerConfig = Field(default_factory=MathTransformerConfig)
@@ -185,6 +187,10 @@ class RunConfig(TrainingOptions):
     @property
     def folder(self) -> Path:
         return self.output_dir or Path("runs") / self.name
+
+    @property
+    def checkpoints_folder(self) -> Path:
+        return self.folder / "checkpoints"
 
 
 def load_run(path: str | os.PathLike[str]) -> RunConfig:

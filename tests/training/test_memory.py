@@ -165,7 +165,7 @@ def test_running_out_in_a_step(tiny: Any, monkeypatch: pytest.MonkeyPatch, tmp_p
     """Guards against PyTorch's bare RuntimeError, and against advice that forgets what the run itself holds."""
     trainer = tiny.trainer(tmp_path)
 
-    def failing(batches: Any) -> Any:
+    def failing(batches: Any, signals: Any) -> Any:
         if kind == "real":
             allocate_too_much()
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried to")
@@ -182,7 +182,7 @@ def test_other_errors_stay_what_they_are(tiny: Any, monkeypatch: pytest.MonkeyPa
     """Guards against every RuntimeError being called a lack of memory."""
     trainer = tiny.trainer(tmp_path)
 
-    def failing(batches: Any) -> Any:
+    def failing(batches: Any, signals: Any) -> Any:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     monkeypatch.setattr(trainer, "_step", failing)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -102,30 +101,13 @@ def check_architecture(path: Path, saved: dict[str, Any], expected: MathTransfor
         )
 
 
-def latest_checkpoint(folder: Path, on_damaged: Callable[[CheckpointError], None] = lambda error: None) -> Path | None:
-    """The readable checkpoint of the latest run in the folder with the most steps behind it.
-
-    By what the files say, not by their dates: those change when a folder is copied. ``on_damaged`` hears of each file
-    that can't be read.
-    """
-    found = []
-    for path in folder.glob("*.pt"):
-        try:
-            state = read_checkpoint(path, "meta")
-        except CheckpointError as error:
-            on_damaged(error)
-            continue
-        found.append((state["run_started"], state["step"], state["epoch"], path))
-    return max(found)[-1] if found else None
-
-
 def move_earlier_run(folder: Path) -> None:
     """Make room for a new run: what an earlier one left in ``folder`` goes to ``folder``-previous, and says so.
 
     Raises:
         CheckpointError: it can't be moved.
     """
-    if not any(folder.glob("*.pt")):
+    if not any(folder.glob("*.pt")) and not any(folder.glob("*/state.json")):
         return
     previous = folder.with_name(f"{folder.name}-previous")
     try:

@@ -9,24 +9,17 @@ from rich.table import Table
 from olympiad.config import RunConfig, to_toml
 from olympiad.model import MathTransformerConfig
 
-from .memory import GIB, available_memory, count_parameters, training_memory
+from .memory import GIB, available_memory, count_parameters, flops_per_position, training_memory
 
 
 def flops_per_token(config: MathTransformerConfig, length: int) -> int:
-    """Floating-point operations of forward and backward pass for one token in a sequence of ``length`` positions.
-
-    6 for each parameter that is multiplied with (all but the input embedding, which is looked up), and 12 x layers x
-    attention size x length for attention: the count of PaLM (arXiv:2204.02311, appendix B), by which model FLOPs
-    utilisation is compared. It takes attention as if every position saw all others; recomputation is not counted.
+    """Of forward and backward pass, for one token with a target in a sequence of ``length`` positions.
 
     >>> from olympiad.model import get_small_config
     >>> flops_per_token(get_small_config(), 512)
     91239936
     """
-    looked_up = 0 if config.tie_word_embeddings else config.vocab_size * config.hidden_size
-    attention_size = config.num_attention_heads * config.head_dim
-    multiplied = count_parameters(config) - looked_up
-    return 6 * multiplied + 12 * config.num_hidden_layers * attention_size * length
+    return sum(flops_per_position(config, length))
 
 
 def print_dry_run(run: RunConfig, device: torch.device, console: Console | None = None) -> bool:

@@ -48,6 +48,29 @@ def training_memory(config: MathTransformerConfig, batch_size: int, length: int,
     }
 
 
+def flops_per_position(config: MathTransformerConfig, length: int) -> tuple[int, int]:
+    """Floating-point operations of forward and backward pass, for one position among ``length``: layers, and projection.
+
+    6 for each weight that a position is multiplied with, and 12 x layers x attention size x length for attention: the
+    count of PaLM (arXiv:2204.02311, appendix B), as if every position saw all others; recomputation is not counted.
+    """
+    head = config.vocab_size * config.hidden_size
+    embeddings = head * (1 if config.tie_word_embeddings else 2)
+    attention_size = config.num_attention_heads * config.head_dim
+    body = 6 * (count_parameters(config) - embeddings) + 12 * config.num_hidden_layers * attention_size * length
+    return body, 6 * head
+
+
+def micro_batch_that_fits(config: MathTransformerConfig, rows: int, length: int, device: torch.device, precision: str) -> int:
+    """The most rows, halved from ``rows`` until they fit, that a device can compute at once, by the estimate of
+    :func:`training_memory`; on a GPU nine tenths of what is free are taken."""
+    available = available_memory(device) * (0.9 if device.type == "cuda" else 0.8)
+    micro_batch = rows
+    while micro_batch > 1 and sum(training_memory(config, micro_batch, length, precision).values()) > available:
+        micro_batch = -(-micro_batch // 2)
+    return micro_batch
+
+
 def available_memory(device: torch.device) -> int:
     """Bytes that can still be had on the device."""
     if device.type == "cuda":

@@ -34,7 +34,7 @@ from .interruption import StopSignals
 from .loss import next_token_loss
 from .memory import is_out_of_memory, out_of_memory
 from .metrics import JsonlSink, MetricsSink
-from .optimizer import create_optimizer, warmup_cosine
+from .optimizer import create_optimizer, learning_rate_fraction
 from .progress import Progress
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -83,7 +83,7 @@ class Trainer:
         if self.options.compile:
             for layer in self.model.layers:
                 layer.compile()
-        self.optimizer = create_optimizer(self.model, self.options.optimizer.learning_rate, self.options.optimizer.weight_decay)
+        self.optimizer = create_optimizer(self.model, self.options.optimizer)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: self._learning_rate_fraction(step))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.options.precision == "float16")
 
@@ -108,8 +108,7 @@ class Trainer:
         return self.progress.planned_epochs * self.steps_per_epoch
 
     def _learning_rate_fraction(self, step: int) -> float:
-        warmup_steps = max(round(self.options.optimizer.warmup_fraction * self.total_steps), 1)
-        return warmup_cosine(step, self.total_steps, warmup_steps, self.options.optimizer.final_learning_rate_fraction)
+        return learning_rate_fraction(step, self.total_steps, self.options.optimizer)
 
     def train(self, num_epochs: int | None = None) -> None:
         """Train for ``num_epochs`` more epochs; without a number, finish what the loaded checkpoint had planned.

@@ -82,4 +82,4 @@ def test_muon_on_the_gpu(model: MathTransformerDecoder) -> None:
             p.grad = torch.randn(p.shape, generator=generator).to(p.device)
         optimizer.step()
     for (name, p), q in zip(model.named_parameters(), on_gpu.parameters(), strict=True):
-        torch.testing.assert_close(q.cpu(), p, rtol=0, atol=1e-3, msg=name)
+        torch.testing.assert_close(q.cpu(), p, rtol=0, atol=5e-4, msg=name)  # of a largest step of about 7e-3

@@ -69,6 +69,7 @@ MEASURED = {
 MEASURE = """
 import json, os, sys, torch
 from pathlib import Path
+from olympiad.config import OptimizerOptions
 from olympiad.model import MathTransformerConfig, MathTransformerDecoder
 from olympiad.training.loss import next_token_loss
 from olympiad.training.optimizer import create_optimizer
@@ -84,7 +85,7 @@ def peak():
 def two_steps(fields, batch_size, length, precision):
     config = MathTransformerConfig(**fields)
     model = MathTransformerDecoder(config, seed=0)
-    optimizer = create_optimizer(model, 1e-3)
+    optimizer = create_optimizer(model, OptimizerOptions())
     ids = torch.randint(1, config.vocab_size, (batch_size, length))
     for _ in range(2):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision != "float32"):

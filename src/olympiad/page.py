@@ -15,9 +15,10 @@ HEAD = """<!doctype html>
 body { color: var(--ink); background: var(--page); font: 16px/1.5 system-ui, sans-serif; max-width: 1040px; margin: 2em auto;
 padding: 0 1em } p { max-width: 75ch } h2 { margin-top: 2em; border-bottom: 1px solid var(--line) } img { max-width: 100% }
 .notice { background: var(--notice); border-left: 4px solid #e69f00; padding: .4em .8em } .table { overflow-x: auto }
-table { border-collapse: collapse; font-size: 14px; margin: 1em 0; font-variant-numeric: tabular-nums } summary { cursor: pointer }
+table { border-collapse: collapse; font-size: 14px; margin: 1em 0; font-variant-numeric: tabular-nums }
 th, td { text-align: left; padding: .2em 1em .2em 0; border-bottom: 1px solid var(--line); vertical-align: top }
-.n { text-align: right; white-space: nowrap } .pair { display: flex; gap: 1em }
+.n { text-align: right; white-space: nowrap } th.n { white-space: normal; vertical-align: bottom }
+.pair { display: flex; gap: 1em } summary { cursor: pointer }
 figure { margin: .5em 0 1em 1em; font-size: 14px } figcaption { overflow-wrap: anywhere }
 pre { flex: 1; background: var(--box); padding: .6em; margin: .3em 0; font-size: 13px; white-space: pre-wrap;
 overflow-wrap: anywhere }
@@ -37,6 +38,15 @@ def as_html(text: str) -> str:
     '&lt;b a=&quot;1&quot;&gt;'
     """
     return html.escape(clean(text))
+
+
+def shortened(text: str, most: int) -> str:
+    """At most so many characters: names tell their difference at either end.
+
+    >>> shortened("math-small-with-a-long-name-seed-2", 16)
+    'math-sma…-seed-2'
+    """
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[len(text) - (most - most // 2 - 1) :]}"
 
 
 def number_columns(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[bool]:

@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 import pytest
 
 from olympiad.cli import main
+from olympiad.files import OutputError
 from olympiad.training.curves import INK, MOST_POINTS, _thinned, smoothed
 from olympiad.training.errors import ReportError
 from olympiad.training.record import RunRecord
@@ -164,8 +165,13 @@ def test_other_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run(tmp_path / "run", steps(2))
     with pytest.raises(ReportError, match="needs the folder of a run"):
         write_report([])
-    with pytest.raises(ReportError, match=r"can't write .*choose another place with --out"):
+    with pytest.raises(OutputError, match=r"can't write .*Not a directory"):
         write_report([run], run / "run.toml" / "report.html")
+    with pytest.raises(ReportError, match="--png writes pictures beside the page"):
+        write_report([run], Path(os.devnull), png=True)
+    (run / "report-images").write_text("")
+    with pytest.raises(ReportError, match=r"can't write .*choose another place with --out"):
+        write_report([run], png=True)
     monkeypatch.setitem(sys.modules, "matplotlib.style", None)
     with pytest.raises(ReportError, match=r"pip install 'olympiad\[plots\]'"):
         write_report([run])
@@ -196,7 +202,7 @@ def test_two_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs under one name or colour, a run that is left out, a table that compares other things than the pictures."""
     first = make_run(tmp_path / "first", steps(40))
     second = make_run(tmp_path / "second", steps(20, mfu=0.5), TOML.replace("first", "other").replace("0.001", "0.002"))
-    page = page_of(first, second, first, out=tmp_path / "new" / "both.html")
+    page = page_of(first, second, first, out=tmp_path / "both.html")
     assert page.has("2 runs", "first", "other", "State", "finished", "running", "Steps, of 40 planned", "40", "20")
     assert page.has("Best validation loss, at step 20", "2.0000", "2.0000")
     assert page.has("FLOPs utilisation, median", "–", "50.0%")

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from olympiad.errors import UserError
+from olympiad.files import beside
 
 
 def train(arguments: list[str]) -> None:
@@ -75,7 +76,7 @@ def _report(runs: tyro.conf.Positional[tuple[Path, ...]], out: Path | None = Non
     from olympiad.training.report import write_report
 
     for path in write_report(runs, out, png):
-        print(path)
+        print(path, file=beside(path))
 
 
 def tokenizer_train(arguments: list[str]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from olympiad import page
+from olympiad.files import file_behind, written
 
 from .curves import LABEL_CHARACTERS, as_png, as_svg, charts_of, draw, drawing, smoothed
 from .errors import ReportError
@@ -22,7 +23,7 @@ h1 { margin-bottom: 0 } .soft { color: var(--soft) } h1 + p { margin-top: .2em }
 .state { border-radius: 1em; padding: .1em .7em; font-size: 14px; font-weight: 600; color: #fff; background: #59636e }
 .finished { background: #00734f } .running { background: #005a8c } .interrupted { background: #a34700 }
 .tiles { display: flex; flex-wrap: wrap; gap: .8em; margin: 1.5em 0 }
-.tiles div { flex: 1 1 9.5em; background: var(--box); border-radius: 8px; padding: .6em .9em }
+.tiles div { flex: 1 1 8em; background: var(--box); border-radius: 8px; padding: .6em .9em }
 .tiles b { display: block; font-size: 21px }
 .tiles span { display: block; color: var(--soft); font-size: 13px; overflow-wrap: anywhere }
 .charts { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 1.5em 1em; align-items: start }
@@ -41,7 +42,8 @@ def write_report(folders: Sequence[Path], out: Path | None = None, png: bool = F
         png: write the pictures beside it too, into ``report-images/``.
 
     Raises:
-        ReportError: a folder holds no run, matplotlib is absent, or a file can't be written.
+        ReportError: a folder holds no run, matplotlib is absent, or a picture can't be written.
+        OutputError: the page can't be written.
     """
     if not folders:
         raise ReportError("olympiad report needs the folder of a run: olympiad report runs/NAME")
@@ -51,19 +53,26 @@ def write_report(folders: Sequence[Path], out: Path | None = None, png: bool = F
         if counts[page.shortened(run.label, LABEL_CHARACTERS)] > 1:
             run.label = str(run.folder)
     out = out or runs[0].folder / "report.html"
+    if png and file_behind(out) is None:
+        raise ReportError(f"--png writes pictures beside the page, and {out} is a pipe or a device: expected a file for --out")
     title = f"Report on {runs[0].label}" if len(runs) == 1 else f"{len(runs)} runs: {', '.join(run.label for run in runs)}"
     parts = [page.HEAD, STYLE, f"<title>{page.as_html(title)}</title>"]
     parts += _one_head(runs[0]) if len(runs) == 1 else _comparison(runs)
     charts, pictures = _charts(runs, png)
     parts += [*charts, *_validation(runs), *(part for run in runs for part in _details(run, len(runs) > 1))]
-    files = {out: "\n".join(parts).encode(), **{out.parent / "report-images" / name: data for name, data in pictures.items()}}
+    images = out.parent / "report-images"
+    with written(out) as file:
+        file.write("\n".join(parts) + "\n")
     try:
-        for path, content in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+        if pictures:
+            images.mkdir(exist_ok=True)
+        for name, content in pictures.items():
+            (images / name).write_bytes(content)
     except OSError as error:
-        raise ReportError(f"can't write {error.filename or out}: {error.strerror}; choose another place with --out") from error
-    return list(files)
+        raise ReportError(
+            f"can't write {error.filename or images}: {error.strerror}; choose another place with --out"
+        ) from error
+    return [out, *(images / name for name in pictures)]
 
 
 def summary(run: RunRecord) -> dict[str, tuple[str, str]]:

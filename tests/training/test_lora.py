@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
@@ -202,6 +202,7 @@ def test_resumes_exactly(tiny: Any, tmp_path: Path, curve: Any, step_hook: Any) 
 # --- merging ---
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     rank=st.integers(1, 40),
     alpha=st.floats(0.01, 100.0),

@@ -23,6 +23,8 @@ class ConfigError(UserError, ValueError):
 
 Model = TypeVar("Model", bound=BaseModel)
 Precision = Literal["float32", "bfloat16", "float16"]
+Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+PROJECTIONS: tuple[Projection, ...] = get_args(Projection)
 
 
 class OptimizerOptions(BaseModel):
@@ -128,6 +130,23 @@ class TrainingOptions(BaseModel):
     layout: LayoutOptions = Field(default_factory=LayoutOptions)
     checkpoints: CheckpointOptions = Field(default_factory=CheckpointOptions)
     health: HealthOptions = Field(default_factory=HealthOptions)
+
+
+class LoraOptions(BaseModel):
+    """Adapters of low rank that are trained in place of the weights (arXiv:2106.09685)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rank: int = Field(default=16, ge=1)
+    """Width between an adapter's two matrices."""
+    alpha: float = Field(default=32.0, gt=0, allow_inf_nan=False)
+    """What an adapter adds is multiplied with alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of an adapter's inputs that is zeroed in training."""
+    targets: tuple[Projection, ...] = Field(default=PROJECTIONS, min_length=1)
+    """Projections that get an adapter, in every layer."""
+    use_rslora: bool = False
+    """Multiply with alpha / sqrt(rank) instead, which keeps its size at high ranks (arXiv:2312.03732)."""
 
 
 class DataOptions(BaseModel):

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from math import prod
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -38,6 +38,7 @@ class Layout:
     mesh: DeviceMesh | None = None
     """pipeline, replicate, weights, tensor."""
     context_mesh: DeviceMesh | None = None
+    _background: Any = None
 
     @property
     def data_size(self) -> int:
@@ -97,6 +98,12 @@ class Layout:
     def barrier(self) -> None:
         if self.mesh is not None:
             dist.barrier()
+
+    def background_group(self) -> Any:
+        """All ranks once more, for threads that talk while the run does: messages of one group must not mix."""
+        if self._background is None:
+            self._background = dist.new_group(backend="gloo")
+        return self._background
 
     def describe(self) -> str:
         """For the first lines of a run.

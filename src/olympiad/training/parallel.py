@@ -187,6 +187,13 @@ def local_output_weight(model: MathTransformerDecoder) -> Tensor:
     return weight.to_local(grad_placements=[Partial()]) if isinstance(weight, DTensor) else weight
 
 
+def reshard(model: nn.Module) -> None:
+    """Put split weights back in their places: after an evaluation FSDP leaves the outermost ones gathered, as other
+    parameters, and whoever saved or loaded those would miss the real ones."""
+    if isinstance(model, FSDPModule):
+        model.reshard()
+
+
 def reduce_gradients(model: nn.Module, now: bool) -> None:
     """Whether the next backward pass sends its gradients to the other ranks: once a step is enough."""
     if isinstance(model, FSDPModule):

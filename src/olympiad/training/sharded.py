@@ -58,7 +58,8 @@ class ShardedWrite:
         try:
             with _quiet():
                 if asynchronous and not alone:
-                    self._writing = dcp.async_save(detached, storage_writer=writer)  # type: ignore[assignment]
+                    group = layout.background_group()
+                    self._writing = dcp.async_save(detached, storage_writer=writer, process_group=group)  # type: ignore[assignment]
                 else:
                     dcp.save(detached, storage_writer=writer, no_dist=alone)
         except (CheckpointException, OSError, RuntimeError) as failure:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from .checkpoint import read_checkpoint
 from .errors import CheckpointError, CheckpointMismatch
 from .layout import Layout
+from .parallel import reshard
 from .sharded import MARKER, fill_from_shards, read_marker, verify_shards
 from .slices import copy_own_slice
 
@@ -29,6 +30,7 @@ _TENSOR_KEYS = ("model_state_dict", "optimizer_state_dict", "average_state_dict"
 
 def flat_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor] | None) -> dict[str, Tensor]:
     """All tensors of a run, under their flat names."""
+    reshard(model)
     tensors: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
         tensors[f"model.{name}"] = parameter
@@ -200,6 +202,7 @@ def take_over(
             f"{saved.path} was trained with optimizer.kind = {was!r}, this run has {kind!r}, which keeps other numbers: "
             "resume with the same, or start a new run from its weights (start_from)"
         )
+    reshard(model)
     parameters = dict(model.named_parameters())
     targets: dict[str, Tensor] = {f"model.{name}": parameter for name, parameter in parameters.items()}
     states: dict[str, dict[str, Tensor]] = {name: {} for name in parameters}

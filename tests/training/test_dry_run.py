@@ -7,7 +7,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from olympiad.model import MathTransformerConfig, MathTransformerDecoder
-from olympiad.training.dry_run import flops_per_token
+from olympiad.model.counting import flops_per_token
 
 
 def test_flops_are_those_that_pytorch_counts() -> None:

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from olympiad.model import MathTransformerConfig, MathTransformerDecoder, get_base_config, get_large_config, get_small_config
+from olympiad.model.counting import count_parameters
 from olympiad.training import OutOfMemory, check_memory, memory
-from olympiad.training.memory import GIB, count_parameters, is_out_of_memory, training_memory
+from olympiad.training.memory import GIB, is_out_of_memory, training_memory
 
 CPU = torch.device("cpu")
 

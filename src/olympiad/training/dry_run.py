@@ -1,57 +1,147 @@
-"""What a run would take, before it takes it: parameters, arithmetic, memory by part."""
+"""What a run would take, before it takes it: parameters, arithmetic, memory by part, time and price."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from olympiad.config import RunConfig, to_toml
-from olympiad.model import MathTransformerConfig
+from olympiad.config import LayoutOptions, RunConfig, to_toml
+from olympiad.model.counting import count_parameters, flops_per_token
 
-from .memory import GIB, available_memory, count_parameters, training_memory
+from .devices import ClusterOptions
+from .layout_check import check_layout, filled_layout, fixed_size
+from .memory import GIB, available_memory, training_memory
 
 
-def flops_per_token(config: MathTransformerConfig, length: int) -> int:
-    """Floating-point operations of forward and backward pass for one token in a sequence of ``length`` positions.
+@dataclass(frozen=True)
+class Estimate:
+    """What a step of a run takes on each of its devices."""
 
-    6 for each parameter that is multiplied with (all but the input embedding, which is looked up), and 12 x layers x
-    attention size x length for attention: the count of PaLM (arXiv:2204.02311, appendix B), by which model FLOPs
-    utilisation is compared. It takes attention as if every position saw all others; recomputation is not counted.
+    layout: LayoutOptions
+    num_devices: int
+    length: int
+    micro_batch: int
+    """Rows that a device computes at once."""
+    parts: dict[str, int]
+    """Bytes, by part."""
 
-    >>> from olympiad.model import get_small_config
-    >>> flops_per_token(get_small_config(), 512)
-    91239936
+    @property
+    def memory(self) -> int:
+        return sum(self.parts.values())
+
+
+def estimate(run: RunConfig, num_devices: int, available: int) -> Estimate:
+    """What a step takes, with ``micro_batch = "auto"`` as many rows at once as fit into ``available`` bytes.
+
+    Raises:
+        ConfigError: the layout does not fit the model, the batch or the number of devices.
     """
-    looked_up = 0 if config.tie_word_embeddings else config.vocab_size * config.hidden_size
-    attention_size = config.num_attention_heads * config.head_dim
-    multiplied = count_parameters(config) - looked_up
-    return 6 * multiplied + 12 * config.num_hidden_layers * attention_size * length
-
-
-def print_dry_run(run: RunConfig, device: torch.device, console: Console | None = None) -> bool:
-    """Print the resolved run and what a step of it takes; whether it fits into the device's memory."""
-    console = console or Console(highlight=False, soft_wrap=True)
+    check_layout(run.model, run.layout, run.data.batch_size, num_devices)
+    layout = filled_layout(run.layout, num_devices)
     length = min(run.data.max_length or run.model.max_sequence_length, run.model.context_limit)
-    parts = training_memory(run.model, run.data.batch_size, length, run.precision)
-    available = available_memory(device)
-    fits = sum(parts.values()) <= available
+    share = -(-run.data.batch_size // (layout.replicate * (layout.shard or 1)))
+    rows = run.micro_batch if isinstance(run.micro_batch, int) else -(-share // layout.pipeline)
+    rows = min(rows, share)
+    while True:
+        parts = training_memory(run.model, run.data.batch_size, length, run.precision, layout, rows)
+        if run.micro_batch != "auto" or rows == 1 or sum(parts.values()) <= available:
+            return Estimate(layout, num_devices, length, rows, parts)
+        rows = -(-rows // 2)
+
+
+def print_dry_run(
+    run: RunConfig, device: torch.device, cluster: ClusterOptions | None = None, console: Console | None = None
+) -> bool:
+    """Print the resolved run, what was derived for it, and what it takes; whether it fits into a device's memory.
+
+    Raises:
+        ConfigError: the layout can't be.
+    """
+    console = console or Console(highlight=False, soft_wrap=True)
+    cluster = cluster or ClusterOptions()
+    available = cluster.memory(available_memory(device))
+    step = estimate(run, cluster.devices or fixed_size(run.layout), available)
     console.print(to_toml(run), markup=False)
+    for derived in run.derived:
+        console.print(str(derived), markup=False)
+    if run.derived:
+        console.print()
     table = Table(box=None, show_header=False)
     table.add_column()
     table.add_column(justify="right")
-    tokens = run.data.batch_size * run.accumulation_steps * length
-    operations = flops_per_token(run.model, length)
-    table.add_row("parameters", f"{count_parameters(run.model):,}")
-    table.add_row(f"FLOPs per token, at {length:,} positions", f"{operations:.3g}")
-    table.add_row("tokens per step, padding included, at most", f"{tokens:,}")
-    table.add_row("FLOPs per step, at most", f"{operations * tokens:.3g}")
-    for part, size in parts.items():
-        table.add_row(f"memory: {part}", f"{size / GIB:.2f} GiB")
-    table.add_row("memory: all", f"{sum(parts.values()) / GIB:.2f} GiB")
-    table.add_row(f"memory that {device} has free", f"{available / GIB:.2f} GiB")
+    where = f"a device of {step.num_devices}" if cluster.device_kind or cluster.device_memory else str(device)
+    rows = [*_size_rows(run, step), *_memory_rows(step, available, where), *_time_rows(run, step, cluster)]
+    for name, value in rows:
+        table.add_row(name, value)
     console.print(table)
-    console.print(
-        "It fits." if fits else "It does not fit: turn down data.batch_size, or set model.gradient_checkpointing = true."
-    )
+    fits = step.memory <= available
+    console.print("It fits." if fits else _advice(run, step, available))
     return fits
+
+
+def _size_rows(run: RunConfig, step: Estimate) -> Iterator[tuple[str, str]]:
+    yield "parameters", f"{count_parameters(run.model):,}"
+    if step.num_devices > 1:
+        sizes = {name: size for name, size in step.layout.model_dump(exclude={"pipeline_schedule"}).items() if size > 1}
+        yield f"layout of {step.num_devices} devices", " x ".join(f"{name} {size}" for name, size in sizes.items())
+    yield "rows that a device computes at once", f"{step.micro_batch:,}"
+    operations = flops_per_token(run.model, step.length)
+    tokens = run.data.batch_size * run.accumulation_steps * step.length
+    yield f"FLOPs per token, at {step.length:,} positions", f"{operations:.3g}"
+    yield "tokens per step, padding included, at most", f"{tokens:,}"
+    yield "FLOPs per step, at most", f"{operations * tokens:.3g}"
+
+
+def _memory_rows(step: Estimate, available: int, where: str) -> Iterator[tuple[str, str]]:
+    for part, size in step.parts.items():
+        yield f"memory: {part}", f"{size / GIB:.2f} GiB"
+    yield "memory: all", f"{step.memory / GIB:.2f} GiB"
+    yield f"memory that {where} has", f"{available / GIB:.2f} GiB"
+
+
+def _time_rows(run: RunConfig, step: Estimate, cluster: ClusterOptions) -> Iterator[tuple[str, str]]:
+    """Time and price, where the devices' speed and the horizon in tokens are known."""
+    stages = step.layout.pipeline
+    if stages > 1:
+        share = -(-run.data.batch_size // (step.layout.replicate * (step.layout.shard or 1)))
+        micro_batches = -(-share // step.micro_batch)
+        yield "time that pipeline stages wait", f"{(stages - 1) / (micro_batches + stages - 1):.0%}"
+    if run.num_tokens is None:
+        return
+    operations = float(flops_per_token(run.model, step.length)) * run.num_tokens
+    yield "tokens in all", f"{run.num_tokens:,}"
+    yield "FLOPs in all", f"{operations:.3g}"
+    if cluster.flops is None:
+        return
+    hours = operations / (step.num_devices * cluster.flops * cluster.mfu) / 3600
+    yield f"time, at {cluster.mfu:.0%} of {cluster.flops:.3g} FLOP/s", _duration(hours)
+    yield "device hours", f"{hours * step.num_devices:,.0f}"
+    if cluster.price_per_hour is not None:
+        yield f"price, at {cluster.price_per_hour:g} an hour", f"{hours * step.num_devices * cluster.price_per_hour:,.0f}"
+
+
+def _duration(hours: float) -> str:
+    """
+    >>> _duration(0.5), _duration(30), _duration(500)
+    ('0.5 hours', '30.0 hours', '20.8 days')
+    """
+    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"
+
+
+def _advice(run: RunConfig, step: Estimate, available: int) -> str:
+    """What to change in a run that does not fit."""
+    parts = step.parts
+    state = sum(size for part, size in parts.items() if part not in ("activations", "logits"))
+    if state > available:
+        return "It does not fit, whatever the batch: take more devices (layout.shard, layout.tensor), or a smaller model."
+    advice = []
+    if step.micro_batch > 1:
+        advice.append(f"turn down micro_batch (here {step.micro_batch}; it changes no result)")
+    if not run.model.gradient_checkpointing:
+        advice.append("set model.gradient_checkpointing = true")
+    advice.append("give a sequence to several devices (layout.context, layout.tensor)")
+    return f"It does not fit: {', or '.join(advice)}."

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import torch
 
+from olympiad.config import LayoutOptions
 from olympiad.model import MathTransformerConfig
+from olympiad.model.counting import layer_matrices, layer_norms
 
 from .errors import OutOfMemory
 from .loss import CHUNK
@@ -16,36 +19,111 @@ from .loss import CHUNK
 GIB = 2**30
 
 
-def count_parameters(config: MathTransformerConfig) -> int:
-    """Parameters of the model that ``config`` describes, without building it."""
-    heads, kv_heads, head_dim, hidden = config.num_attention_heads, config.kv_heads, config.head_dim, config.hidden_size
-    attention = hidden * head_dim * (2 * heads + 2 * kv_heads)
-    attention += head_dim * (heads + 2 * kv_heads) if config.qkv_bias else 0
-    attention += 2 * head_dim if config.qk_norm else 0
-    layer = attention + 3 * hidden * config.intermediate_size + 2 * hidden
-    embeddings = config.vocab_size * hidden * (1 if config.tie_word_embeddings else 2)
-    return config.num_hidden_layers * layer + embeddings + hidden
+@dataclass(frozen=True)
+class Stage:
+    """What a pipeline stage holds, on one device of it; without a pipeline, the whole model."""
+
+    num_layers: int
+    layer: int
+    """Parameters of one layer: its part of the matrices, and the norms."""
+    ends: int
+    """Parameters of embedding, last norm and head, where the stage has them: whole on every tensor rank."""
+    has_head: bool
+
+    @property
+    def parameters(self) -> int:
+        return self.num_layers * self.layer + self.ends
 
 
-def training_memory(config: MathTransformerConfig, batch_size: int, length: int, precision: str = "float32") -> dict[str, int]:
-    """Bytes that a training step needs at its peak, by part.
+def pipeline_stages(config: MathTransformerConfig, layout: LayoutOptions) -> list[Stage]:
+    """The stages in order; the first ones have a layer more where the layers do not divide."""
+    count, rest = divmod(config.num_hidden_layers, layout.pipeline)
+    embedding = config.vocab_size * config.hidden_size
+    layer = -(-layer_matrices(config) // layout.tensor) + layer_norms(config)
+    stages = []
+    for index in range(layout.pipeline):
+        first, last = index == 0, index == layout.pipeline - 1
+        head = 0 if config.tie_word_embeddings else embedding
+        ends = (embedding if first else 0) + (config.hidden_size + head if last else 0)
+        stages.append(Stage(count + (index < rest), layer, ends, last))
+    return stages
 
-    Weights, gradients and AdamW's two moments are exact (float32, and a copy of the weights in the 16-bit type).
-    Activations count what autograd keeps per position and layer: ten tensors of the hidden size, four of which (residual
-    stream and norms) stay in float32, and four of the feed-forward size. The layer at work needs as much again.
+
+def training_memory(
+    config: MathTransformerConfig,
+    batch_size: int,
+    length: int,
+    precision: str = "float32",
+    layout: LayoutOptions | None = None,
+    micro_batch: int | None = None,
+) -> dict[str, int]:
+    """Bytes that a training step needs at its peak, by part, on the device that needs most.
+
+    Weights, gradients and AdamW's two moments are exact (float32, divided by shard x context; on a single device with a
+    copy of the weights in the 16-bit type). "gathered" is what FSDP2 puts together from the shards for a while: two layers
+    (the one at work and the next), embedding and head, and their gradients before they are divided again. Activations:
+    see :func:`activation_memory`.
+
+    Args:
+        batch_size: rows over all devices.
+        layout: its sizes filled in (:func:`olympiad.training.layout_check.filled_layout`); a single device if absent.
+        micro_batch: rows that a device computes at once; its share of the batch if absent, in ``pipeline`` parts.
     """
-    parameters = count_parameters(config)
-    positions, item = batch_size * length, 4 if precision == "float32" else 2
-    per_layer = config.hidden_size * (4 * 4 + 6 * item) + config.intermediate_size * 4 * item
-    kept = 4 * config.hidden_size if config.gradient_checkpointing else per_layer
-    at_work = 2 * per_layer if config.gradient_checkpointing else per_layer
-    return {
-        "weights": (4 if precision == "float32" else 6) * parameters,
-        "gradients": 4 * parameters,
-        "optimizer": 8 * parameters,
-        "activations": positions * (config.num_hidden_layers * kept + at_work),
-        "logits": 2 * 4 * min(CHUNK, positions) * config.vocab_size,
-    }
+    layout = layout or LayoutOptions()
+    item = 4 if precision == "float32" else 2
+    shards = (layout.shard or 1) * layout.context
+    rows = -(-batch_size // (layout.replicate * (layout.shard or 1)))
+    at_once = min(micro_batch or -(-rows // layout.pipeline), rows)
+    needs = []
+    for index, stage in enumerate(pipeline_stages(config, layout)):
+        parts = _state_memory(stage, shards, item, layout.replicate * shards > 1)
+        in_flight = -(-rows // at_once) if layout.pipeline > 1 else 1
+        if layout.pipeline_schedule == "1F1B":
+            in_flight = min(in_flight, layout.pipeline - index)
+        parts["activations"] = activation_memory(config, at_once, length, item, layout, stage.num_layers, in_flight)
+        positions = at_once * -(-length // layout.context)
+        parts["logits"] = 2 * 4 * min(CHUNK, positions) * config.vocab_size if stage.has_head else 0
+        needs.append(parts)
+    return max(needs, key=lambda parts: sum(parts.values()))
+
+
+def _state_memory(stage: Stage, shards: int, item: int, distributed: bool) -> dict[str, int]:
+    """Bytes of what a device keeps from step to step, and of what it gathers for a while."""
+    own = -(-stage.parameters // shards)
+    parts = {"weights": 4 * own, "gradients": 4 * own, "optimizer": 8 * own}
+    if distributed:
+        at_work = min(2, stage.num_layers) * stage.layer
+        parts["gathered"] = item * (stage.ends + at_work) + 4 * max(stage.ends, at_work)
+    elif item == 2:
+        parts["weights"] += 2 * stage.parameters  # autocast keeps the 16-bit copies for the whole step
+    return parts
+
+
+def activation_memory(
+    config: MathTransformerConfig,
+    rows: int,
+    length: int,
+    item: int,
+    layout: LayoutOptions,
+    num_layers: int,
+    in_flight: int = 1,
+) -> int:
+    """Bytes of what autograd keeps of ``rows`` computed at once, for as many micro-batches as are ``in_flight``.
+
+    Per position and layer: ten tensors of the hidden size, four of which (residual stream and norms) stay in float32,
+    and four of the feed-forward size. Tensor parallelism divides all of them but the two inputs of the split matrices,
+    which are put together from the sequence's parts. Context parallelism divides positions, but every device keeps the
+    keys and values of all. With checkpointing only the residual stream is kept. The layer at work needs as much again.
+    """
+    hidden, positions = config.hidden_size, rows * -(-length // layout.context)
+    divided = hidden * (4 * 4 + 4 * item) + config.intermediate_size * 4 * item
+    layer = positions * (-(-divided // layout.tensor) + 2 * hidden * item)
+    if layout.context > 1:
+        layer += rows * length * 2 * config.kv_heads * config.head_dim * item // layout.tensor
+    kept, at_work = layer, layer
+    if config.gradient_checkpointing:
+        kept, at_work = positions * -(-4 * hidden // layout.tensor), 2 * layer
+    return in_flight * num_layers * kept + at_work
 
 
 def available_memory(device: torch.device) -> int:
@@ -69,13 +147,22 @@ def held_memory(device: torch.device) -> int:
     return torch.cuda.memory_reserved(device) if device.type == "cuda" else psutil.Process().memory_info().rss
 
 
-def check_memory(config: MathTransformerConfig, batch_size: int, length: int, device: torch.device, precision: str) -> None:
+def check_memory(
+    config: MathTransformerConfig,
+    batch_size: int,
+    length: int,
+    device: torch.device,
+    precision: str,
+    layout: LayoutOptions | None = None,
+    micro_batch: int | None = None,
+) -> None:
     """Refuse a run that can't fit, before anything is allocated: the system would kill it without a word.
 
     Raises:
         OutOfMemory: with the numbers by part, and what to turn down.
     """
-    parts, available = training_memory(config, batch_size, length, precision), available_memory(device)
+    parts = training_memory(config, batch_size, length, precision, layout, micro_batch)
+    available = available_memory(device)
     if sum(parts.values()) > available:
         raise OutOfMemory(
             f"training would need more memory than {device} has: {_advice(parts, available, config, batch_size, length)}"
@@ -83,10 +170,17 @@ def check_memory(config: MathTransformerConfig, batch_size: int, length: int, de
 
 
 def out_of_memory(
-    config: MathTransformerConfig, batch_size: int, length: int, device: torch.device, precision: str
+    config: MathTransformerConfig,
+    batch_size: int,
+    length: int,
+    device: torch.device,
+    precision: str,
+    layout: LayoutOptions | None = None,
+    micro_batch: int | None = None,
 ) -> OutOfMemory:
     """The error for a step that ran out of memory all the same."""
-    parts, available = training_memory(config, batch_size, length, precision), available_memory(device) + held_memory(device)
+    parts = training_memory(config, batch_size, length, precision, layout, micro_batch)
+    available = available_memory(device) + held_memory(device)
     return OutOfMemory(f"{device} ran out of memory: {_advice(parts, available, config, batch_size, length)}")
 
 

@@ -28,6 +28,7 @@ from olympiad.tokenizer import MathTokenizer
 
 from .checkpoint import read_checkpoint
 from .console import RunConsole
+from .devices import ClusterOptions
 from .dry_run import print_dry_run
 from .errors import CheckpointError
 from .memory import check_memory
@@ -37,10 +38,10 @@ from .trainer import Trainer
 Resume = Literal["never", "always", "auto"]
 
 
-def describe_recipe(run: RunConfig) -> bool:
-    """Print what ``run`` would take, without data or weights; whether it fits."""
+def describe_recipe(run: RunConfig, cluster: ClusterOptions | None = None) -> bool:
+    """Print what ``run`` would take on ``cluster``, or on this machine, without data or weights; whether it fits."""
     _fit_vocabulary(run.model, _tokenizer(run))
-    return print_dry_run(run, _device())
+    return print_dry_run(run, _device(), cluster)
 
 
 def run_recipe(run: RunConfig, resume: Resume = "never") -> Trainer:
@@ -59,6 +60,8 @@ def run_recipe(run: RunConfig, resume: Resume = "never") -> Trainer:
             f"{run.folder} holds a run already ({earlier[0].name}): go on with it by --resume, or choose another --name"
         )
     console = RunConsole()
+    for derived in run.derived:
+        console.print(str(derived))
     tokenizer, device = _tokenizer(run), _device()
     _fit_vocabulary(run.model, tokenizer)
     train_set, validation_set = load_datasets(run, tokenizer, console)

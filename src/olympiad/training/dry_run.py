@@ -117,18 +117,23 @@ def _time_rows(run: RunConfig, step: Estimate, cluster: ClusterOptions) -> Itera
     yield "FLOPs in all", f"{operations:.3g}"
     if cluster.flops is None:
         return
+    if run.precision == "float32" and cluster.device_flops is None:
+        yield "time", "unknown in float32: give --device-flops"
+        return
     hours = operations / (step.num_devices * cluster.flops * cluster.mfu) / 3600
     yield f"time, at {cluster.mfu:.0%} of {cluster.flops:.3g} FLOP/s", _duration(hours)
-    yield "device hours", f"{hours * step.num_devices:,.0f}"
+    yield "device hours", f"{hours * step.num_devices:,.1f}"
     if cluster.price_per_hour is not None:
         yield f"price, at {cluster.price_per_hour:g} an hour", f"{hours * step.num_devices * cluster.price_per_hour:,.0f}"
 
 
 def _duration(hours: float) -> str:
     """
-    >>> _duration(0.5), _duration(30), _duration(500)
-    ('0.5 hours', '30.0 hours', '20.8 days')
+    >>> _duration(0.2), _duration(30), _duration(500)
+    ('12 minutes', '30.0 hours', '20.8 days')
     """
+    if hours < 2:
+        return f"{60 * hours:.0f} minutes"
     return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.1f} days"
 
 

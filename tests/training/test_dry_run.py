@@ -52,7 +52,7 @@ def test_a_cluster_from_a_laptop() -> None:
     tree = {"model": LARGE, "precision": "bfloat16", "num_tokens": 10**11, "data": {"batch_size": 512}, "micro_batch": 1}
     fits, table = told(tree, devices=64, device_kind="h100", price_per_hour=2.0, mfu=0.5)
     assert fits
-    assert table["layout of 64 devices"] == "shard 64"
+    assert table["layout"] == "64 processes: shard 64"
     operations = flops_per_token(parse_run(tree, "").model, 8192) * 1e11
     hours = operations / (64 * 989e12 * 0.5) / 3600
     assert table["time, at 50% of 9.89e+14 FLOP/s"] == f"{hours / 24:.1f} days"
@@ -78,7 +78,7 @@ def test_a_layout_that_can_not_be_is_told_in_a_dry_run() -> None:
     """Guards against an estimate for a layout that the run would refuse."""
     with pytest.raises(ConfigError, match="does not divide the attention heads"):
         told({"layout": {"tensor": 3}}, devices=3)
-    assert told({"layout": {"tensor": 2, "shard": 2}})[1]["layout of 4 devices"] == "shard 2 x tensor 2"
+    assert told({"layout": {"tensor": 2, "shard": 2}})[1]["layout"] == "4 processes: shard 2 x tensor 2"
 
 
 def test_auto_takes_what_fits() -> None:

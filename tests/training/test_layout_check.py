@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from olympiad.config import ConfigError, LayoutOptions
 from olympiad.model import MathTransformerConfig, get_large_config
-from olympiad.training.layout_check import check_layout, filled_layout, fixed_size
+from olympiad.training.layout import resolve_sizes
+from olympiad.training.layout_check import check_layout
 
 UNTIED: dict[str, Any] = {"num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2}
 
@@ -26,9 +28,9 @@ def refusal(sizes: dict[str, int], num_devices: int, batch_size: int = 64, **fie
 @pytest.mark.parametrize(
     ("sizes", "num_devices", "fields", "expected"),
     [
-        ({"shard": 2, "tensor": 2}, 8, {}, "replicate 1 x shard 2 x tensor 2 x context 1 x pipeline 1 is 4 processes, but there are 8"),
-        ({"shard": 2}, 1, {}, "is 2 processes, but there are 1"),
-        ({"tensor": 2}, 5, {}, "is 2, which does not divide the number of processes (5)"),
+        ({"shard": 2, "tensor": 2}, 8, {}, "tensor 2 x shard 2 is 4 processes, but 8 were started"),
+        ({"shard": 2}, 1, {}, "shard 2 is 2 processes, but 1 were started"),
+        ({"tensor": 2}, 5, {}, "tensor 2 x shard 2 is 4 processes, but 5 were started"),
         ({"tensor": 4}, 4, {}, "tensor = 4: does not divide the key/value heads (2)"),
         ({"tensor": 2}, 2, {"intermediate_size": 77}, "tensor = 2: does not divide the feed-forward width (77)"),
         ({"context": 3}, 3, {}, "context x tensor = 3: does not divide max_sequence_length (512)"),
@@ -70,8 +72,6 @@ def test_all_at_once() -> None:
 def test_what_is_left_over_is_sharded(sizes: tuple[int, ...], shard: int) -> None:
     """Guards against processes without work, and a size that multiplies to another number."""
     layout = LayoutOptions(**dict(zip(("replicate", "tensor", "context", "pipeline"), sizes, strict=True)))
-    num_devices = fixed_size(layout) * shard
+    num_devices = prod(sizes) * shard
     check_layout(get_large_config(), layout, 4 * shard, num_devices)
-    filled = filled_layout(layout, num_devices)
-    assert filled.shard == shard
-    assert fixed_size(filled) == num_devices
+    assert resolve_sizes(layout, num_devices).shard == shard

@@ -147,7 +147,7 @@ def laid_out(draw: st.DrawFn) -> tuple[MathTransformerConfig, LayoutOptions]:
         qk_norm=draw(st.booleans()),
         qkv_bias=draw(st.booleans()),
         tie_word_embeddings=pipeline == 1 and draw(st.booleans()),
-        gradient_checkpointing=draw(st.booleans()),
+        gradient_checkpointing=draw(st.sampled_from([False, True, "selective"])),
     )
     layout = LayoutOptions(
         replicate=draw(sizes), shard=draw(sizes), context=draw(sizes), tensor=tensor, pipeline=pipeline,
@@ -161,13 +161,16 @@ def needed(config: MathTransformerConfig, layout: LayoutOptions, **more: Any) ->
 
 
 @settings(deadline=None)
-@given(laid_out(), st.sampled_from(["float32", "bfloat16"]))
-def test_more_devices_need_less_each(drawn: tuple[MathTransformerConfig, LayoutOptions], precision: str) -> None:
+@given(laid_out(), st.sampled_from(["float32", "bfloat16"]), st.sampled_from([None, 1, 8]))
+def test_more_devices_need_less_each(
+    drawn: tuple[MathTransformerConfig, LayoutOptions], precision: str, micro_batch: int | None
+) -> None:
     """Guards against a part that a layout divides, but the estimate does not: the advice to take more would be wrong."""
     config, layout = drawn
 
     def memory_of(**sizes: int) -> int:
-        return sum(training_memory(config, 64, 128, precision, layout.model_copy(update=sizes)).values())
+        larger = layout.model_copy(update=sizes)
+        return sum(training_memory(config, 64, 128, precision, larger, micro_batch).values())
 
     assert layout.shard is not None
     assert memory_of(shard=2 * layout.shard) <= memory_of()
@@ -205,7 +208,7 @@ def test_what_else_changes_memory() -> None:
     """Guards against a schedule, a micro-batch or copies that the estimate forgets."""
     config = get_large_config()
     layout = LayoutOptions(shard=8)
-    assert needed(config, layout, micro_batch=1) < needed(config, layout, micro_batch=4) < needed(config, layout)
+    assert needed(config, layout, micro_batch=1) < needed(config, layout, micro_batch=4)
     assert needed(config, layout.model_copy(update={"replicate": 4}), micro_batch=1) == needed(config, layout, micro_batch=1)
     pipe = LayoutOptions(pipeline=4)
     gpipe = pipe.model_copy(update={"pipeline_schedule": "GPipe"})
@@ -216,6 +219,18 @@ def test_what_else_changes_memory() -> None:
     split = training_memory(config, 8, 4096, "bfloat16", LayoutOptions(shard=1, context=4))
     whole = training_memory(config, 8, 4096, "bfloat16")
     assert 0.25 < split["activations"] / whole["activations"] < 0.5  # keys and values of all positions
+    assert needed(config, layout, accumulation_steps=2) > needed(config, layout)  # gradients wait until they are sent
+
+
+def test_checkpointing_keeps_less() -> None:
+    """Guards against "selective" being taken for all or nothing."""
+    kept = []
+    for how in (True, "selective", False):
+        config = get_large_config()
+        config.gradient_checkpointing = how  # type: ignore[assignment]
+        kept.append(training_memory(config, 1, 4096, "bfloat16")["activations"])
+    assert kept == sorted(kept)
+    assert 0.3 < kept[1] / kept[2] < 0.7
 
 
 def test_large_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from rich.console import Console
@@ -13,7 +14,8 @@ from olympiad.config import LayoutOptions, RunConfig, to_toml
 from olympiad.model.counting import count_parameters, flops_per_token
 
 from .devices import ClusterOptions
-from .layout_check import check_layout, filled_layout, fixed_size
+from .layout import Layout, resolve_sizes
+from .layout_check import check_layout
 from .memory import GIB, available_memory, training_memory
 
 
@@ -41,13 +43,12 @@ def estimate(run: RunConfig, num_devices: int, available: int) -> Estimate:
         ConfigError: the layout does not fit the model, the batch or the number of devices.
     """
     check_layout(run.model, run.layout, run.data.batch_size, num_devices)
-    layout = filled_layout(run.layout, num_devices)
+    layout = resolve_sizes(run.layout, num_devices)
     length = min(run.data.max_length or run.model.max_sequence_length, run.model.context_limit)
     share = -(-run.data.batch_size // (layout.replicate * (layout.shard or 1)))
-    rows = run.micro_batch if isinstance(run.micro_batch, int) else -(-share // layout.pipeline)
-    rows = min(rows, share)
+    rows = min(run.micro_batch, share) if isinstance(run.micro_batch, int) else share
     while True:
-        parts = training_memory(run.model, run.data.batch_size, length, run.precision, layout, rows)
+        parts = training_memory(run.model, run.data.batch_size, length, run.precision, layout, rows, run.accumulation_steps)
         if run.micro_batch != "auto" or rows == 1 or sum(parts.values()) <= available:
             return Estimate(layout, num_devices, length, rows, parts)
         rows = -(-rows // 2)
@@ -64,7 +65,8 @@ def print_dry_run(
     console = console or Console(highlight=False, soft_wrap=True)
     cluster = cluster or ClusterOptions()
     available = cluster.memory(available_memory(device))
-    step = estimate(run, cluster.devices or fixed_size(run.layout), available)
+    asked = prod(run.layout.model_dump(exclude={"pipeline_schedule"}, exclude_none=True).values())
+    step = estimate(run, cluster.devices or asked, available)
     console.print(to_toml(run), markup=False)
     for derived in run.derived:
         console.print(str(derived), markup=False)
@@ -86,8 +88,8 @@ def print_dry_run(
 def _size_rows(run: RunConfig, step: Estimate) -> Iterator[tuple[str, str]]:
     yield "parameters", f"{count_parameters(run.model):,}"
     if step.num_devices > 1:
-        sizes = {name: size for name, size in step.layout.model_dump(exclude={"pipeline_schedule"}).items() if size > 1}
-        yield f"layout of {step.num_devices} devices", " x ".join(f"{name} {size}" for name, size in sizes.items())
+        layout = Layout(torch.device("meta"), step.layout, world_size=step.num_devices)
+        yield "layout", layout.describe()
     yield "rows that a device computes at once", f"{step.micro_batch:,}"
     operations = flops_per_token(run.model, step.length)
     tokens = run.data.batch_size * run.accumulation_steps * step.length

@@ -15,6 +15,7 @@ from olympiad.model.counting import layer_matrices, layer_norms
 
 from .errors import OutOfMemory
 from .loss import CHUNK
+from .parallel import stage_layers
 
 GIB = 2**30
 
@@ -36,16 +37,16 @@ class Stage:
 
 
 def pipeline_stages(config: MathTransformerConfig, layout: LayoutOptions) -> list[Stage]:
-    """The stages in order; the first ones have a layer more where the layers do not divide."""
-    count, rest = divmod(config.num_hidden_layers, layout.pipeline)
+    """What each stage of a layout holds, in order."""
     embedding = config.vocab_size * config.hidden_size
+    head = 0 if config.tie_word_embeddings else embedding
     layer = -(-layer_matrices(config) // layout.tensor) + layer_norms(config)
     stages = []
-    for index in range(layout.pipeline):
-        first, last = index == 0, index == layout.pipeline - 1
-        head = 0 if config.tie_word_embeddings else embedding
+    for stage in range(layout.pipeline):
+        first, last = stage == 0, stage == layout.pipeline - 1
         ends = (embedding if first else 0) + (config.hidden_size + head if last else 0)
-        stages.append(Stage(count + (index < rest), layer, ends, last))
+        num_layers = len(stage_layers(config.num_hidden_layers, stage, layout.pipeline))
+        stages.append(Stage(num_layers, layer, ends, last))
     return stages
 
 
@@ -56,47 +57,55 @@ def training_memory(
     precision: str = "float32",
     layout: LayoutOptions | None = None,
     micro_batch: int | None = None,
+    accumulation_steps: int = 1,
 ) -> dict[str, int]:
     """Bytes that a training step needs at its peak, by part, on the device that needs most.
 
     Weights, gradients and AdamW's two moments are exact (float32, divided by shard x context; on a single device with a
-    copy of the weights in the 16-bit type). "gathered" is what FSDP2 puts together from the shards for a while: two layers
-    (the one at work and the next), embedding and head, and their gradients before they are divided again. Activations:
-    see :func:`activation_memory`.
+    copy of the weights in the 16-bit type). "gathered": see :func:`_state_memory`; activations: :func:`activation_memory`.
 
     Args:
         batch_size: rows over all devices.
-        layout: its sizes filled in (:func:`olympiad.training.layout_check.filled_layout`); a single device if absent.
-        micro_batch: rows that a device computes at once; its share of the batch if absent, in ``pipeline`` parts.
+        layout: its sizes resolved (:func:`olympiad.training.layout.resolve_sizes`); a single device if absent.
+        micro_batch: rows that a device computes at once; its share of the batch if absent.
+        accumulation_steps: batches whose gradients make one step.
     """
     layout = layout or LayoutOptions()
     item = 4 if precision == "float32" else 2
-    shards = (layout.shard or 1) * layout.context
     rows = -(-batch_size // (layout.replicate * (layout.shard or 1)))
-    at_once = min(micro_batch or -(-rows // layout.pipeline), rows)
+    at_once = min(micro_batch or rows, rows)
+    micro_batches = -(-rows // at_once)
+    positions = at_once * -(-length // (layout.context * layout.tensor))  # of which this device makes the logits
     needs = []
     for index, stage in enumerate(pipeline_stages(config, layout)):
-        parts = _state_memory(stage, shards, item, layout.replicate * shards > 1)
-        in_flight = -(-rows // at_once) if layout.pipeline > 1 else 1
+        parts = _state_memory(stage, layout, item, micro_batches * accumulation_steps > 1)
+        in_flight = micro_batches if layout.pipeline > 1 else 1
         if layout.pipeline_schedule == "1F1B":
             in_flight = min(in_flight, layout.pipeline - index)
         parts["activations"] = activation_memory(config, at_once, length, item, layout, stage.num_layers, in_flight)
-        positions = at_once * -(-length // layout.context)
         parts["logits"] = 2 * 4 * min(CHUNK, positions) * config.vocab_size if stage.has_head else 0
         needs.append(parts)
     return max(needs, key=lambda parts: sum(parts.values()))
 
 
-def _state_memory(stage: Stage, shards: int, item: int, distributed: bool) -> dict[str, int]:
-    """Bytes of what a device keeps from step to step, and of what it gathers for a while."""
+def _state_memory(stage: Stage, layout: LayoutOptions, item: int, accumulates: bool) -> dict[str, int]:
+    """Bytes of what a device keeps from step to step, and of what it gathers from the shards for a while.
+
+    FSDP2 gathers two layers at a time (the one at work and the next), embedding and head, in float32; in a pipeline, with
+    several micro-batches, all of the stage. Gradients are whole until they are sent: those of two layers, or all of them
+    when several backward passes come before. Autocast keeps 16-bit copies of all weights for the whole step.
+    """
+    shards = (layout.shard or 1) * layout.context
     own = -(-stage.parameters // shards)
     parts = {"weights": 4 * own, "gradients": 4 * own, "optimizer": 8 * own}
-    if distributed:
-        at_work = min(2, stage.num_layers) * stage.layer
-        parts["gathered"] = item * (stage.ends + at_work) + 4 * max(stage.ends, at_work)
-    elif item == 2:
-        parts["weights"] += 2 * stage.parameters  # autocast keeps the 16-bit copies for the whole step
-    return parts
+    copies = 2 * stage.parameters if item == 2 else 0
+    if layout.replicate * shards == 1:
+        parts["weights"] += copies
+        return parts
+    at_work = min(2, stage.num_layers) * stage.layer
+    gathered = stage.parameters if layout.pipeline > 1 and accumulates else stage.ends + at_work
+    gradients = stage.parameters if accumulates else max(stage.ends, at_work)
+    return {**parts, "gathered": 4 * gathered + 4 * gradients + copies}
 
 
 def activation_memory(
@@ -113,17 +122,19 @@ def activation_memory(
     Per position and layer: ten tensors of the hidden size, four of which (residual stream and norms) stay in float32,
     and four of the feed-forward size. Tensor parallelism divides all of them but the two inputs of the split matrices,
     which are put together from the sequence's parts. Context parallelism divides positions, but every device keeps the
-    keys and values of all. With checkpointing only the residual stream is kept. The layer at work needs as much again.
+    keys and values of all, for each query head. With checkpointing only the residual stream is kept, selectively also
+    what matrices and attention made. The layer at work needs as much again.
     """
-    hidden, positions = config.hidden_size, rows * -(-length // layout.context)
-    divided = hidden * (4 * 4 + 4 * item) + config.intermediate_size * 4 * item
-    layer = positions * (-(-divided // layout.tensor) + 2 * hidden * item)
+    hidden, width, positions = config.hidden_size, config.intermediate_size, rows * -(-length // layout.context)
+    layer = positions * (-(-(hidden * (4 * 4 + 4 * item) + width * 4 * item) // layout.tensor) + 2 * hidden * item)
     if layout.context > 1:
-        layer += rows * length * 2 * config.kv_heads * config.head_dim * item // layout.tensor
-    kept, at_work = layer, layer
-    if config.gradient_checkpointing:
-        kept, at_work = positions * -(-4 * hidden // layout.tensor), 2 * layer
-    return in_flight * num_layers * kept + at_work
+        layer += rows * length * 2 * config.num_attention_heads * config.head_dim * item // layout.tensor
+    if not config.gradient_checkpointing:
+        return in_flight * num_layers * layer + layer
+    kept = 4 * hidden
+    if config.gradient_checkpointing == "selective":
+        kept += (6 * hidden + 2 * width) * item
+    return in_flight * num_layers * positions * -(-kept // layout.tensor) + 2 * layer
 
 
 def available_memory(device: torch.device) -> int:
@@ -155,13 +166,14 @@ def check_memory(
     precision: str,
     layout: LayoutOptions | None = None,
     micro_batch: int | None = None,
+    accumulation_steps: int = 1,
 ) -> None:
     """Refuse a run that can't fit, before anything is allocated: the system would kill it without a word.
 
     Raises:
         OutOfMemory: with the numbers by part, and what to turn down.
     """
-    parts = training_memory(config, batch_size, length, precision, layout, micro_batch)
+    parts = training_memory(config, batch_size, length, precision, layout, micro_batch, accumulation_steps)
     available = available_memory(device)
     if sum(parts.values()) > available:
         raise OutOfMemory(
@@ -177,9 +189,10 @@ def out_of_memory(
     precision: str,
     layout: LayoutOptions | None = None,
     micro_batch: int | None = None,
+    accumulation_steps: int = 1,
 ) -> OutOfMemory:
     """The error for a step that ran out of memory all the same."""
-    parts = training_memory(config, batch_size, length, precision, layout, micro_batch)
+    parts = training_memory(config, batch_size, length, precision, layout, micro_batch, accumulation_steps)
     available = available_memory(device) + held_memory(device)
     return OutOfMemory(f"{device} ran out of memory: {_advice(parts, available, config, batch_size, length)}")
 

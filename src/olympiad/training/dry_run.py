@@ -8,7 +8,6 @@ from math import prod
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from olympiad.config import LayoutOptions, RunConfig, to_toml
 from olympiad.model.counting import count_parameters, flops_per_token
@@ -72,14 +71,11 @@ def print_dry_run(
         console.print(str(derived), markup=False)
     if run.derived:
         console.print()
-    table = Table(box=None, show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
     where = f"a device of {step.num_devices}" if cluster.device_kind or cluster.device_memory else str(device)
     rows = [*_size_rows(run, step), *_memory_rows(step, available, where), *_time_rows(run, step, cluster)]
+    names, values = (max(map(len, column)) for column in zip(*rows, strict=True))
     for name, value in rows:
-        table.add_row(name, value)
-    console.print(table)
+        console.print(f"{name:<{names}}  {value:>{values}}", markup=False)
     fits = step.memory <= available
     console.print("It fits." if fits else _advice(run, step, available))
     return fits
@@ -94,7 +90,7 @@ def _size_rows(run: RunConfig, step: Estimate) -> Iterator[tuple[str, str]]:
     operations = flops_per_token(run.model, step.length)
     tokens = run.data.batch_size * run.accumulation_steps * step.length
     yield f"FLOPs per token, at {step.length:,} positions", f"{operations:.3g}"
-    yield "tokens per step, padding included, at most", f"{tokens:,}"
+    yield "tokens per step, at most", f"{tokens:,}"
     yield "FLOPs per step, at most", f"{operations * tokens:.3g}"
 
 

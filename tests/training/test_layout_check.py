@@ -34,6 +34,7 @@ def refusal(sizes: dict[str, int], num_devices: int, batch_size: int = 64, **fie
         ({"tensor": 4}, 4, {}, "tensor = 4: does not divide the key/value heads (2)"),
         ({"tensor": 2}, 2, {"intermediate_size": 77}, "tensor = 2: does not divide the feed-forward width (77)"),
         ({"context": 3}, 3, {}, "context x tensor = 3: does not divide max_sequence_length (512)"),
+        ({"context": 2, "tensor": 2}, 4, {"max_sequence_length": 510}, "context x tensor = 4: does not divide max_sequence_length (510)"),
         ({"pipeline": 5}, 5, {}, "pipeline = 5: the model has only 4 layers"),
         ({"pipeline": 2}, 2, {"tie_word_embeddings": True}, "pipeline = 2: the embedding and the output projection are one tensor"),
     ],

@@ -46,12 +46,13 @@ def make_batch(mask: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def build_ours(compiled: bool) -> Any:
+    from olympiad.config import OptimizerOptions
     from olympiad.model import MathTransformerDecoder, get_small_config
     from olympiad.training.loss import next_token_loss
     from olympiad.training.optimizer import create_optimizer
 
     model = MathTransformerDecoder(get_small_config(), seed=0)
-    optimizer = create_optimizer(model, 1e-3)
+    optimizer = create_optimizer(model, OptimizerOptions())
     if compiled:
         for layer in model.layers:
             layer.compile()
@@ -71,6 +72,7 @@ def build_ours(compiled: bool) -> Any:
 def build_peer(compiled: bool) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    from olympiad.config import OptimizerOptions
     from olympiad.model import MathTransformerDecoder, get_small_config
     from olympiad.training.optimizer import create_optimizer
 
@@ -90,7 +92,7 @@ def build_peer(compiled: bool) -> Any:
     ours = MathTransformerDecoder(config, seed=0).state_dict()
     model.load_state_dict({name if name.startswith("lm_head") else f"model.{name}": value for name, value in ours.items()})
     del ours
-    optimizer = create_optimizer(model, 1e-3)
+    optimizer = create_optimizer(model, OptimizerOptions())
     forward = torch.compile(model) if compiled else model
 
     def step(inputs: torch.Tensor, targets: torch.Tensor) -> float:

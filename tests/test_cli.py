@@ -176,7 +176,9 @@ def test_train_and_resume(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFi
     """Guards against a verb that can't run a recipe, and a run.toml that can't repeat it."""
     assert main(["train", str(recipe)]) == 0
     folder = tmp_path / "runs" / "tiny"
-    assert {path.name for path in folder.iterdir()} == {"best_model.pt", "checkpoint_epoch_2.pt", "metrics.jsonl", "run.toml"}
+    assert {path.name for path in folder.iterdir()} == {"checkpoints", "metrics.jsonl", "run.toml"}
+    kept = {path.name for path in (folder / "checkpoints").iterdir()} - {".lock"}
+    assert kept == {"best_model.pt", "checkpoint_epoch_2.pt"}
     assert "train: 2 documents" in capsys.readouterr().out
     assert main(["train", str(folder / "run.toml"), "--output-dir", str(tmp_path / "again")]) == 0
     assert losses(tmp_path / "again") == losses(folder)
@@ -215,10 +217,10 @@ def test_the_recipe_for_newcomers_trains(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_second_run_spares_the_first(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Guards against a forgotten --resume that wipes the metrics and the best model of a finished run."""
     assert main(["train", str(recipe)]) == 0
-    before = {path.name: path.read_bytes() for path in (tmp_path / "runs" / "tiny").iterdir()}
+    before = {path.name: path.read_bytes() for path in (tmp_path / "runs" / "tiny").rglob("*") if path.is_file()}
     assert main(["train", str(recipe)]) == 1
     assert "holds a run already" in capsys.readouterr().err
-    assert {path.name: path.read_bytes() for path in (tmp_path / "runs" / "tiny").iterdir()} == before
+    assert {path.name: path.read_bytes() for path in (tmp_path / "runs" / "tiny").rglob("*") if path.is_file()} == before
 
 
 def test_a_vocabulary_that_the_tokenizer_does_not_have(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:

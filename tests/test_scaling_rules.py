@@ -112,6 +112,7 @@ def test_what_follows_from_a_given_value() -> None:
     epochs = dialled(8, num_epochs=3)
     assert epochs.num_tokens is None
     assert epochs.optimizer == usual.optimizer
+    assert dialled(8, num_steps=10).num_tokens is None
 
 
 def test_the_resolved_run_repeats_it(tmp_path: Path) -> None:
@@ -180,6 +181,9 @@ def test_given_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture
         assert str(derived) in printed
     assert main([*arguments, "--model.depth", "two"]) == 1
     assert "model.depth: expected a whole number" in capsys.readouterr().err
+    path.write_text("model = 3")
+    assert main(arguments) == 1
+    assert "dial.toml has mistakes:\n  model: " in capsys.readouterr().err
 
 
 def test_a_run_says_what_was_derived(

@@ -25,6 +25,8 @@ class ConfigError(UserError, ValueError):
 
 Model = TypeVar("Model", bound=BaseModel)
 Precision = Literal["float32", "bfloat16", "float16"]
+Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+PROJECTIONS: tuple[Projection, ...] = get_args(Projection)
 
 
 class OptimizerOptions(BaseModel):
@@ -132,6 +134,23 @@ class TrainingOptions(BaseModel):
     health: HealthOptions = Field(default_factory=HealthOptions)
 
 
+class LoraOptions(BaseModel):
+    """Adapters of low rank that are trained in place of the weights (arXiv:2106.09685)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rank: int = Field(default=16, ge=1)
+    """Width between an adapter's two matrices."""
+    alpha: float = Field(default=32.0, gt=0, allow_inf_nan=False)
+    """What an adapter adds is multiplied with alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of an adapter's inputs that is zeroed in training."""
+    targets: tuple[Projection, ...] = Field(default=PROJECTIONS, min_length=1)
+    """Projections that get an adapter, in every layer."""
+    use_rslora: bool = False
+    """Multiply with alpha / sqrt(rank) instead, which keeps its size at high ranks (arXiv:2312.03732)."""
+
+
 class DataOptions(BaseModel):
     """Which problems, and how they become batches."""
 
@@ -175,8 +194,10 @@ class RunConfig(TrainingOptions):
 
     name: str = "run"
     output_dir: Path | None = None
-    """Checkpoints and metrics; runs/NAME if absent."""
+    """run.toml, metrics.jsonl, checkpoints/, report.html; runs/NAME if absent."""
     num_epochs: int = Field(default=1, ge=1)
+    num_steps: int | None = Field(default=None, ge=1)
+    """Steps of the optimizer in all, where that is sooner than num_epochs."""
     num_tokens: int | None = Field(default=None, ge=1)
     """Tokens to train on in all, padding not counted; num_epochs if absent."""
     seed: int = 0
@@ -196,6 +217,10 @@ class RunConfig(TrainingOptions):
     def folder(self) -> Path:
         return self.output_dir or Path("runs") / self.name
 
+    @property
+    def checkpoints_folder(self) -> Path:
+        return self.folder / "checkpoints"
+
 
 def load_run(path: str | os.PathLike[str], changes: Mapping[str, Any] | None = None) -> RunConfig:
     """Read a run from a TOML file.
@@ -212,10 +237,11 @@ def load_run(path: str | os.PathLike[str], changes: Mapping[str, Any] | None = N
     tree = _read_toml(path)
     for name, value in (changes or {}).items():
         *sections, field = name.split(".")
-        table = tree
+        table: Any = tree
         for section in sections:
-            table = table.setdefault(section, {})
-        table[field] = value
+            table = table.setdefault(section, {}) if isinstance(table, dict) else None
+        if isinstance(table, dict):  # else the file's own mistake is told
+            table[field] = value
     return parse_run(tree, str(path))
 
 

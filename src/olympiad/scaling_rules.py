@@ -77,7 +77,9 @@ def expand_depth(tree: dict[str, Any], depth: int) -> tuple[dict[str, Any], tupl
     model = _model(dial, depth)
     length = int(dial.given("data.max_length") or model.max_sequence_length)
     num_tokens = TOKENS_PER_PARAMETER * count_multiplied(model)
-    if dial.has("num_epochs"):  # the horizon is given; the rules below still take the one that the compute deserves
+    if dial.has("num_epochs") or dial.has(
+        "num_steps"
+    ):  # the horizon is given; the rules below still take the one that the compute deserves
         num_tokens = int(dial.given("num_tokens") or num_tokens)
     else:
         rule = f"{TOKENS_PER_PARAMETER} for each parameter but the input embedding's"

@@ -14,8 +14,9 @@ import torch
 from olympiad.model import MathTransformerConfig, MathTransformerDecoder
 from olympiad.tokenizer import MathTokenizer
 from olympiad.training import CheckpointError, CheckpointMismatch
-from olympiad.training.checkpoint import REQUIRED_KEYS, latest_checkpoint, read_checkpoint, write_checkpoint
+from olympiad.training.checkpoint import REQUIRED_KEYS, read_checkpoint, write_checkpoint
 from olympiad.training.recipe import load_model
+from olympiad.training.state import latest_checkpoint
 
 
 @pytest.fixture
@@ -256,15 +257,16 @@ def test_nothing_to_resume(tiny: Any, tmp_path: Path) -> None:
         tiny.trainer(tmp_path).resume()
 
 
-def test_finding_the_latest_reads_no_weights(tmp_path: Path) -> None:
+def test_finding_the_latest_reads_no_other_weights(tmp_path: Path) -> None:
     """Guards against reading gigabytes of every checkpoint only to learn its step."""
     state = {key: {} for key in REQUIRED_KEYS} | {"run_started": 1.0, "step": 3, "epoch": 1}
+    write_checkpoint(tmp_path / "newest.pt", {**state, "step": 4})
     write_checkpoint(tmp_path / "large.pt", {**state, "weights": torch.zeros(16, 2**20)})
     counters = Path("/proc/self/io")
     if not counters.exists():
         pytest.skip("this system does not tell how much a process has read")
     before = int(counters.read_text().split()[1])
-    assert latest_checkpoint(tmp_path).name == "large.pt"
+    assert latest_checkpoint(tmp_path).name == "newest.pt"
     assert int(counters.read_text().split()[1]) - before < 32 * 2**20, "64 MiB of weights were read"
 
 

@@ -66,6 +66,41 @@ def test_equals_cross_entropy(batch: int, positions: int, kept: float, seed: int
         torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-5)
 
 
+@settings(deadline=None, max_examples=40)
+@given(
+    kept=st.sampled_from([0.0, 0.4, 1.0]),
+    seed=st.integers(0, 2**31),
+    chunk=st.integers(1, 40),
+    z_loss=st.sampled_from([1e-4, 0.1, 3.0]),
+)
+def test_z_loss_is_in_the_gradient_only(kept: float, seed: int, chunk: int, z_loss: float) -> None:
+    """Guards against a z-loss that is forgotten, has a wrong gradient, or shows in the curve."""
+    hidden, weight, targets = case(3, 9, kept, seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loss, "CHUNK", chunk)
+        total, _ = next_token_loss(hidden, weight, targets, z_loss=z_loss)
+    plain = reference(hidden, weight, targets)
+    squares = torch.logsumexp(hidden @ weight.T, dim=-1).square()[targets != IGNORED].sum()
+    torch.testing.assert_close(total, plain, rtol=1e-5, atol=1e-5)
+    expected = gradients(plain + z_loss * squares, hidden, weight)
+    for mine, other in zip(gradients(total, hidden, weight), expected, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4)
+
+
+def test_z_loss_under_bfloat16_autocast() -> None:
+    """Guards against a logsumexp of 16 bits, and one that overflows where logits are large."""
+    hidden, weight, targets = case(4, 16, 0.9, seed=6)
+    logits = hidden @ weight.T
+    exact = reference(hidden, weight, targets) + 0.1 * torch.logsumexp(logits, -1).square()[targets != IGNORED].sum()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        total, _ = next_token_loss(hidden, weight, targets, z_loss=0.1)
+    for mine, other in zip(gradients(total, hidden, weight), gradients(exact, hidden, weight), strict=True):
+        assert (mine - other).norm() < 6e-3 * other.norm()
+    large = torch.full((1, 1, D), 1e3, requires_grad=True)
+    total, _ = next_token_loss(large, weight, torch.tensor([[0]]), z_loss=1e-4)
+    assert gradients(total, large)[0].isfinite().all()
+
+
 def test_gradient_by_finite_differences() -> None:
     """Guards against a hand-written backward pass that agrees with nothing but another one."""
     hidden, weight, targets = case(2, 3, 0.7, seed=5, dtype=torch.float64)

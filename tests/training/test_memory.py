@@ -71,6 +71,7 @@ MEASURED = {
 MEASURE = """
 import json, os, sys, torch
 from pathlib import Path
+from olympiad.config import OptimizerOptions
 from olympiad.model import MathTransformerConfig, MathTransformerDecoder
 from olympiad.training.loss import next_token_loss
 from olympiad.training.optimizer import create_optimizer
@@ -86,7 +87,7 @@ def peak():
 def two_steps(fields, batch_size, length, precision):
     config = MathTransformerConfig(**fields)
     model = MathTransformerDecoder(config, seed=0)
-    optimizer = create_optimizer(model, 1e-3)
+    optimizer = create_optimizer(model, OptimizerOptions())
     ids = torch.randint(1, config.vocab_size, (batch_size, length))
     for _ in range(2):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision != "float32"):
@@ -270,7 +271,7 @@ def test_running_out_in_a_step(tiny: Any, monkeypatch: pytest.MonkeyPatch, tmp_p
     """Guards against PyTorch's bare RuntimeError, and against advice that forgets what the run itself holds."""
     trainer = tiny.trainer(tmp_path)
 
-    def failing(batches: Any) -> Any:
+    def failing(batches: Any, signals: Any) -> Any:
         if kind == "real":
             allocate_too_much()
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried to")
@@ -287,7 +288,7 @@ def test_other_errors_stay_what_they_are(tiny: Any, monkeypatch: pytest.MonkeyPa
     """Guards against every RuntimeError being called a lack of memory."""
     trainer = tiny.trainer(tmp_path)
 
-    def failing(batches: Any) -> Any:
+    def failing(batches: Any, signals: Any) -> Any:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     monkeypatch.setattr(trainer, "_step", failing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -28,7 +29,7 @@ from olympiad.training import (
     TrainingInterrupted,
     TrainingOptions,
 )
-from olympiad.training.interruption import FORWARDED_WITHIN
+from olympiad.training.interruption import FORWARDED_WITHIN, StopSignals
 
 # 7 problems in batches of 2 make 4 batches: with two to a step, epochs of 2 steps, else of 4.
 SETTINGS = {"validate_every_steps": 3, "save_every_steps": 2, "save_every_epochs": 2}
@@ -41,10 +42,10 @@ def outcome(trainer: Any, curve: Any) -> dict[str, Any]:
         "weights": {name: weight.numpy().tobytes() for name, weight in trainer.model.state_dict().items()},
         "moments": [
             moment.numpy().tobytes()
-            for state in trainer.optimizer.state_dict()["state"].values()
+            for _, state in sorted(trainer.optimizer.state_dict()["state"].items())
             for moment in (state["exp_avg"], state["exp_avg_sq"])
         ],
-        "scaler": trainer.scaler.state_dict(),
+        "scaler": trainer.compute.scaler.state_dict(),
         "train_losses": trainer.train_losses,
         "val_losses": trainer.val_losses,
         "best_val_loss": trainer.best_val_loss,
@@ -108,7 +109,7 @@ def test_stopped_three_times(tiny: Any, curve: Any, step_hook: Any, uninterrupte
         with pytest.raises(TrainingInterrupted):
             trainer.resume() if step > 2 else trainer.train(num_epochs=3)
     trainer = tiny.trainer(tmp_path, **SETTINGS)
-    trainer.load_checkpoint("latest.pt")
+    trainer.load_checkpoint("step_9.pt")
     trainer.train()
     assert_same(outcome(trainer, curve), uninterrupted)
 
@@ -260,7 +261,7 @@ def test_a_signal_that_is_forwarded_twice_still_saves(tiny: Any, step_hook: Any,
 
     with pytest.raises(TrainingInterrupted):
         tiny.trainer(tmp_path, sinks=[step_hook(2, twice)]).train(num_epochs=1)
-    assert (tmp_path / "latest.pt").exists()
+    assert (tmp_path / "step_2.pt").exists()
 
 
 def test_the_second_signal_stops_at_once(tiny: Any, step_hook: Any, tmp_path: Path) -> None:
@@ -278,7 +279,7 @@ def test_the_second_signal_stops_at_once(tiny: Any, step_hook: Any, tmp_path: Pa
         tiny.trainer(tmp_path, sinks=[step_hook(2, twice)]).train(num_epochs=1)
     assert not isinstance(caught.value, TrainingInterrupted)
     assert beyond == []
-    assert not (tmp_path / "latest.pt").exists()
+    assert not (tmp_path / "step_2.pt").exists()
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
@@ -312,16 +313,15 @@ def test_loss_that_is_not_finite(tiny: Any, step_hook: Any, monkeypatch: pytest.
     if kind == "weight":
         poison(trainer)
     elif kind == "inf in the loss":
-        inner = trainer._loss
-        monkeypatch.setattr(trainer, "_loss", lambda batch: (inner(batch)[0] * float("inf"), inner(batch)[1]))
+        inner = trainer.compute._loss_sum
+        monkeypatch.setattr(trainer.compute, "_loss_sum", lambda batch: inner(batch) * float("inf"))
     else:  # the square root's slope at 0 times 0
-        inner = trainer._loss
+        inner = trainer.compute._loss_sum
 
         def without_slope(batch: Any) -> Any:
-            total, count = inner(batch)
-            return total + (trainer.model.norm.weight * 0).abs().sum().sqrt(), count
+            return inner(batch) + (trainer.model.norm.weight * 0).abs().sum().sqrt()
 
-        monkeypatch.setattr(trainer, "_loss", without_slope)
+        monkeypatch.setattr(trainer.compute, "_loss_sum", without_slope)
     before = {name: weight.clone() for name, weight in trainer.model.state_dict().items()}
     with pytest.raises(NonFiniteLoss) as caught:
         trainer.train(num_epochs=1)
@@ -339,17 +339,17 @@ def test_loss_that_is_not_finite(tiny: Any, step_hook: Any, monkeypatch: pytest.
 def test_going_on_after_a_refused_step(tiny: Any, curve: Any, uninterrupted: dict[str, Any], tmp_path: Path) -> None:
     """Guards against half a step's gradients, left over from an error, that are added to the next step."""
     trainer = tiny.trainer(tmp_path, accumulation_steps=1, **SETTINGS)
-    inner, calls = trainer._loss, []
+    inner, calls = trainer.compute._loss_sum, []
 
     def breaks_once(batch: Any) -> Any:
-        total, count = inner(batch)
+        total = inner(batch)
         calls.append(batch)
         if len(calls) == 1:
             total.backward()
             raise KeyboardInterrupt
-        return total, count
+        return total
 
-    trainer._loss = breaks_once
+    trainer.compute._loss_sum = breaks_once
     with pytest.raises(KeyboardInterrupt):
         trainer.train(num_epochs=3)
     trainer.train(num_epochs=3)
@@ -389,23 +389,24 @@ def test_float16_overflow_skips_the_step(tiny: Any, curve: Any, tmp_path: Path, 
     """Guards against a run that ends, or weights that become infinite, at an overflow that float16 has now and then."""
     trainer = tiny.trainer(tmp_path, precision="float16")
     before = {name: weight.clone() for name, weight in trainer.model.state_dict().items()}
-    scale, inner, first = trainer.scaler.get_scale(), trainer._loss, []
+    scale, inner, first = trainer.compute.scaler.get_scale(), trainer.compute._loss_sum, []
 
     def overflowing(batch: Any) -> Any:
-        total, count = inner(batch)
+        total = inner(batch)
         if not first:
             first.append(batch)
             total.register_hook(lambda gradient: gradient * float("inf"))
-        return total, count
+        return total
 
-    monkeypatch.setattr(trainer, "_loss", overflowing)
+    monkeypatch.setattr(trainer.compute, "_loss_sum", overflowing)
     order = trainer.order
     order.epoch, order.start = 0, 0
-    loss, norm, _ = trainer._step([next(iter(trainer.train_loader))])
-    assert torch.isfinite(torch.tensor(loss))
-    assert not torch.isfinite(torch.tensor(norm))
+    with StopSignals() as signals:
+        numbers = trainer._step([next(iter(trainer.train_loader))], signals)
+    assert math.isfinite(numbers["loss"])
+    assert not math.isfinite(numbers["gradient_norm"])
     assert all(torch.equal(before[name], weight) for name, weight in trainer.model.state_dict().items())
-    assert trainer.scaler.get_scale() == scale / 2
+    assert trainer.compute.scaler.get_scale() == scale / 2
     first.clear()
     trainer.train(num_epochs=1)
     assert all(weight.isfinite().all() for weight in trainer.model.state_dict().values())
@@ -440,14 +441,14 @@ def test_evaluation_leaves_no_trace(tiny: Any, monkeypatch: pytest.MonkeyPatch, 
     """Guards against a validation that keeps gradients, or moves the order of the training data."""
     trainer = tiny.trainer(tmp_path)
     first = trainer.evaluate()
-    inner, modes = trainer._loss, set()
+    inner, modes = trainer.compute._loss_sum, set()
     trainer.model.train()
 
     def watched(batch: Any) -> Any:
         modes.add((torch.is_grad_enabled(), trainer.model.training))
         return inner(batch)
 
-    monkeypatch.setattr(trainer, "_loss", watched)
+    monkeypatch.setattr(trainer.compute, "_loss_sum", watched)
     assert trainer.evaluate() == first
     assert modes == {(False, False)}
     assert trainer.order.epoch == trainer.order.start == 0

@@ -78,6 +78,7 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "train": training.train,
     "tokenizer train": training.tokenizer_train,
     "generate": training.generate,
+    "report": training.report,
     "data list": data.list_sources,
     "data prepare": data.prepare,
     "data show": data.show,

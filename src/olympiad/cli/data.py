@@ -11,6 +11,7 @@ import tyro
 from rich.console import Console
 
 from olympiad.errors import UserError
+from olympiad.files import beside, file_behind, written
 
 
 def list_sources(arguments: list[str]) -> None:
@@ -143,7 +144,7 @@ def _generate(
     """Make problems with worked solutions whose every step was checked.
 
     Args:
-        out: a JSONL file, one problem a line; written whole or not at all.
+        out: a JSONL file, one problem a line, written whole or not at all; or a pipe, such as /dev/stdout.
         count: problems of each family and level; fewer where a family has no more texts.
         families: all of them if absent.
         levels: difficulties, 1 to 5.
@@ -156,21 +157,14 @@ def _generate(
     if count < 1:
         raise UserError(f"count is {count}, expected at least 1")
     families, levels = tuple(dict.fromkeys(families)), tuple(dict.fromkeys(levels))
-    aside = out.with_name(f".{out.name}.partial")
-    written = 0
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            for name in families or all_families():
-                for level in levels:
-                    for problem in islice(generate_split(name, level, split, seed), count):
-                        file.write(json.dumps(asdict(problem), ensure_ascii=False) + "\n")
-                        written += 1
-        aside.replace(out)
-    except OSError as error:
-        raise UserError(f"can't write {out}: {error.strerror}") from error
-    finally:
-        aside.unlink(missing_ok=True)
-    print(f"{written:,} problems written to {out}")
+    made = 0
+    with written(out) as file:
+        for name in families or all_families():
+            for level in levels:
+                for problem in islice(generate_split(name, level, split, seed), count):
+                    file.write(json.dumps(asdict(problem), ensure_ascii=False) + "\n")
+                    made += 1
+    print(f"{made:,} problems written to {out}", file=beside(out))
 
 
 def decontaminate(arguments: list[str]) -> None:
@@ -188,12 +182,12 @@ def _decontaminate(train: tuple[Path, ...], evaluate: tuple[Path, ...], out: Pat
     """
     from olympiad.data.decontamination import find_contamination
 
+    file_behind(out)  # a place that can't be written is told before the work
     hits = find_contamination(train, evaluate)
-    try:
-        out.write_text(json.dumps(hits, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"can't write {out}: {error.strerror}") from error
+    with written(out) as file:
+        file.write(json.dumps(hits, indent=1) + "\n")
     pairs = Counter((hit["train_file"], hit["evaluate_file"], hit["rule"]) for hit in hits)
     for (train_file, evaluate_file, rule), count in sorted(pairs.items()):
-        print(f"{count:6,}  {rule:<9} {train_file} -> {evaluate_file}")
-    print(f"{len(hits):6,}  pairs, {len({(hit['train_file'], hit['train_row']) for hit in hits}):,} training rows, in {out}")
+        print(f"{count:6,}  {rule:<9} {train_file} -> {evaluate_file}", file=beside(out))
+    rows = len({(hit["train_file"], hit["train_row"]) for hit in hits})
+    print(f"{len(hits):6,}  pairs, {rows:,} training rows, in {out}", file=beside(out))

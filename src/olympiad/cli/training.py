@@ -1,4 +1,4 @@
-"""``olympiad train``, ``tokenizer train`` and ``generate``."""
+"""``olympiad train``, ``report``, ``tokenizer train`` and ``generate``."""
 
 # Annotations are not postponed here: tyro has to see the types of a class that is made inside a function.
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from olympiad.errors import UserError
+from olympiad.files import beside
 
 
 def train(arguments: list[str]) -> None:
@@ -104,6 +105,25 @@ def _resume_always(arguments: list[str]) -> list[str]:
         if argument == "--resume" and following not in ("never", "always", "auto"):
             full.append("always")
     return full
+
+
+def report(arguments: list[str]) -> None:
+    """Curves, validation and samples of a run as one HTML page, or of several side by side: RUN [RUN ...] [--png]"""
+    tyro.cli(_report, args=arguments, prog="olympiad report")
+
+
+def _report(runs: tyro.conf.Positional[tuple[Path, ...]], out: Path | None = None, png: bool = False) -> None:
+    """Write report.html (everything in one file) about a run, also while it goes on; several runs are compared.
+
+    Args:
+        runs: folders of runs.
+        out: the file to write; report.html in the first folder if absent.
+        png: write the pictures into report-images beside it, too.
+    """
+    from olympiad.training.report import write_report
+
+    for path in write_report(runs, out, png):
+        print(path, file=beside(path))
 
 
 def tokenizer_train(arguments: list[str]) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import track
 
 from olympiad.errors import UserError
+from olympiad.files import file_behind
 
 
 def verify(arguments: list[str]) -> None:
@@ -65,6 +66,8 @@ def _verify_file(
         raise UserError(f"no policy {policy!r}, expected one of {', '.join(POLICIES)}")
     if not timeout > 0:
         raise UserError(f"timeout is {timeout:g}, expected seconds above 0")
+    if file_behind(out) is None:
+        raise UserError(f"{out} is a pipe or a device: expected a file, which the next call can go on with")
     if out.resolve() == pairs.resolve():
         raise UserError("out is the file of pairs itself: choose another file to write")
     rows = [_pair(row, number, pairs) for number, row in read_rows(pairs)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 import json
 import re
@@ -20,6 +19,8 @@ from typing import Any
 import numpy as np
 import tomli_w
 
+from olympiad import page
+
 from .recipe import PrepareOptions
 from .rows import DataError
 from .show import open_documents, shares_of
@@ -29,18 +30,6 @@ MOST_BARS, MOST_HITS = 12, 6
 MARKDOWN_CHARACTERS = 300
 # Okabe and Ito's colours, which people who are colour-blind can tell apart.
 KEPT, REASONS, OTHERS = "#0072B2", ("#E69F00", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#F0E442"), "#999999"
-HEAD = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'"><style>
-body { color: #222; background: #fff; font: 16px/1.5 system-ui, sans-serif; max-width: 1040px; margin: 2em auto; padding: 0 1em }
-p { max-width: 75ch } h2 { margin-top: 2em; border-bottom: 1px solid #ccc } img { max-width: 100% } summary { cursor: pointer }
-.notice { background: #fff6e0; border-left: 4px solid #e69f00; padding: .4em .8em } .table { overflow-x: auto }
-table { border-collapse: collapse; font-size: 14px; margin: 1em 0; font-variant-numeric: tabular-nums }
-th, td { text-align: left; padding: .2em 1em .2em 0; border-bottom: 1px solid #ddd } .n { text-align: right; white-space: nowrap }
-figure { margin: .5em 0 1em 1em; font-size: 14px } figcaption { overflow-wrap: anywhere } .pair { display: flex; gap: 1em }
-pre { flex: 1; background: #f5f5f5; padding: .6em; margin: .3em 0; font-size: 13px; white-space: pre-wrap; overflow-wrap: anywhere }
-</style>
-"""
 
 
 def write_report(folder: Path, out: Path, examples: bool = True) -> list[Path]:
@@ -61,7 +50,7 @@ def write_report(folder: Path, out: Path, examples: bool = True) -> list[Path]:
         warnings.simplefilter("ignore", UserWarning)  # a label in a script that the font does not have
         for section in (report.summary, report.left_out, report.contents, report.overlaps, report.files):
             section()
-    texts = {"report.md": "\n\n".join(report.page.markdown), "report.html": HEAD + "\n".join(report.page.html)}
+    texts = {"report.md": "\n\n".join(report.page.markdown), "report.html": page.HEAD + "\n".join(report.page.html)}
     files = report.page.pictures | {name: f"{text}\n".encode() for name, text in texts.items()}
     try:
         (out / "report-images").mkdir(parents=True, exist_ok=True)
@@ -81,27 +70,22 @@ class _Page:
         self.pictures: dict[str, bytes] = {}
 
     def heading(self, text: str, level: int = 2) -> None:
-        self.html.append(f"{f'<title>{_html(text)}</title>' * (level == 1)}<h{level}>{_html(text)}</h{level}>")
+        self.html.append(f"{f'<title>{page.as_html(text)}</title>' * (level == 1)}<h{level}>{page.as_html(text)}</h{level}>")
         self.markdown.append(f"{'#' * level} {_escaped(text)}")
 
     def paragraph(self, text: str, notice: bool = False) -> None:
-        self.html.append(f"<p{' class=notice' * notice}>{_html(text)}</p>")
+        self.html.append(f"<p{' class=notice' * notice}>{page.as_html(text)}</p>")
         self.markdown.append(f"{'> ' * notice}{_escaped(text)}")
 
     def code(self, text: str) -> None:
-        self.html.append(f"<pre>{_html(text)}</pre>")
+        self.html.append(f"<pre>{page.as_html(text)}</pre>")
         self.markdown.append(_fenced(text))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str | int]]) -> None:
         cells = [[f"{cell:,}" if isinstance(cell, int) else cell for cell in row] for row in rows]
-        right = [all(re.fullmatch(r"[\d,.%]*", row[place]) for row in cells) for place in range(len(columns))]
-        self.html.append("<div class=table><table>")
-        for tag, row in (("th", columns), *(("td", row) for row in cells)):
-            line = (f"<{tag}{' class=n' * number}>{_html(cell)}" for cell, number in zip(row, right, strict=True))
-            self.html.append("<tr>" + "".join(line))
-        self.html.append("</table></div>")
+        self.html.append(page.table(columns, cells))
         lines = [[_escaped(cell) for cell in row] for row in (columns, *cells)]
-        lines.insert(1, ["---:" if number else "---" for number in right])
+        lines.insert(1, ["---:" if number else "---" for number in page.number_columns(columns, cells)])
         self.markdown.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
     def picture(self, description: str, figure: Any) -> None:
@@ -116,33 +100,24 @@ class _Page:
         self, title: str, items: Sequence[tuple[str, Sequence[str]]], in_markdown: int = 2, folded: bool = True
     ) -> None:
         """Captions, each with one text or two side by side."""
-        self.html.append(f"<details{' open' * (not folded)}><summary>{_html(title)}</summary>")
+        self.html.append(f"<details{' open' * (not folded)}><summary>{page.as_html(title)}</summary>")
         self.markdown.append(f"**{_escaped(title)}**")
         for number, (caption, texts) in enumerate(items):
-            pair = "".join(f"<pre>{_html(text)}</pre>" for text in texts)
-            self.html.append(f"<figure><figcaption>{_html(caption)}</figcaption><div class=pair>{pair}</div></figure>")
+            pair = "".join(f"<pre>{page.as_html(text)}</pre>" for text in texts)
+            self.html.append(f"<figure><figcaption>{page.as_html(caption)}</figcaption><div class=pair>{pair}</div></figure>")
             if number < in_markdown:
                 self.markdown += [_escaped(caption), *(_fenced(text, MARKDOWN_CHARACTERS) for text in texts)]
         self.html.append("</details>")
 
 
-def _clean(text: str) -> str:
-    """Without control characters, those that turn the direction of text, and halves of characters."""
-    return re.sub("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", "\ufffd", text.replace("\r\n", "\n"))
-
-
-def _html(text: str) -> str:
-    return html.escape(_clean(text))
-
-
 def _escaped(text: str) -> str:
     """As one line of Markdown that shows the text as it is."""
-    return re.sub(r"([\\`*\[\]<>|&~$#]|(?<!\w)_|_(?!\w)|^[-+=])", r"\\\1", " ".join(_clean(text).split()))
+    return re.sub(r"([\\`*\[\]<>|&~$#]|(?<!\w)_|_(?!\w)|^[-+=])", r"\\\1", " ".join(page.clean(text).split()))
 
 
 def _fenced(text: str, most: int = 0) -> str:
     """In a fence that is longer than any in the text; with ``most`` shortened, and in lines that can be read."""
-    text = _clean(text if not most or len(text) <= most else text[: most - 1] + "…")
+    text = page.clean(text if not most or len(text) <= most else text[: most - 1] + "…")
     if most:
         text = "\n".join(textwrap.fill(line, 100, break_on_hyphens=False) for line in text.split("\n"))
     fence = "`" * max([3, *(1 + len(run) for run in re.findall("`+", text))])

@@ -30,16 +30,23 @@ def count_multiplied(config: MathTransformerConfig) -> int:
     return count_parameters(config) - looked_up
 
 
-def flops_per_token(config: MathTransformerConfig, length: int) -> int:
-    """Floating-point operations of forward and backward pass for one token in a sequence of ``length`` positions.
+def flops_per_position(config: MathTransformerConfig, length: int) -> tuple[int, int]:
+    """Floating-point operations of forward and backward pass for one position among ``length``: layers, and projection.
 
-    6 for each parameter that is multiplied with, and 12 x layers x attention size x length for attention: the count of
-    PaLM (arXiv:2204.02311, appendix B), by which model FLOPs utilisation is compared. It takes attention as if every
-    position saw all others; recomputation is not counted.
+    6 for each weight that a position is multiplied with, and 12 x layers x attention size x length for attention: the
+    count of PaLM (arXiv:2204.02311, appendix B), as if every position saw all others; recomputation is not counted.
+    """
+    head = config.vocab_size * config.hidden_size
+    attention_size = config.num_attention_heads * config.head_dim
+    body = 6 * (count_multiplied(config) - head) + 12 * config.num_hidden_layers * attention_size * length
+    return body, 6 * head
+
+
+def flops_per_token(config: MathTransformerConfig, length: int) -> int:
+    """Of forward and backward pass, for one token with a target in a sequence of ``length`` positions.
 
     >>> from olympiad.model import get_small_config
     >>> flops_per_token(get_small_config(), 512)
     91239936
     """
-    attention_size = config.num_attention_heads * config.head_dim
-    return 6 * count_multiplied(config) + 12 * config.num_hidden_layers * attention_size * length
+    return sum(flops_per_position(config, length))

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 from tokenizers import Regex, Tokenizer, pre_tokenizers
 
 from olympiad.errors import UserError
@@ -174,6 +175,23 @@ class MathTokenizer:
         """Each special token and its id."""
         ids = ((token, self._tokenizer.token_to_id(token)) for token in SPECIAL_TOKENS)
         return {token: id for token, id in ids if id is not None}
+
+    @cached_property
+    def byte_lengths(self) -> np.ndarray:
+        """Bytes of UTF-8 that each id stands for, (V,) int64; 0 for special tokens.
+
+        >>> tokenizer = MathTokenizer()
+        >>> int(tokenizer.byte_lengths[tokenizer.encode("x = √2, naïve")].sum()), len("x = √2, naïve".encode())
+        (16, 16)
+        """
+        added = self._tokenizer.get_added_tokens_decoder()
+        lengths = np.zeros(self.vocab_size, np.int64)
+        for id in range(self.vocab_size):
+            if id in added:
+                lengths[id] = 0 if added[id].special else len(added[id].content.encode())
+            else:
+                lengths[id] = len(self._tokenizer.id_to_token(id) or "")  # one character stands for one byte
+        return lengths
 
     @property
     def pad_id(self) -> int:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch.utils._pytree import tree_map_only
@@ -30,7 +29,17 @@ _FREE_FIELDS = {"gradient_checkpointing", "initializer_range"}
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write aside, sync, rename: at every moment ``path`` is the old checkpoint or the new one, whole.
+    """Write a checkpoint, whole or not at all.
+
+    Raises:
+        CheckpointError: see :func:`write_whole`.
+    """
+    # From the CPU: what was trained on a GPU then loads, with a plain torch.load, where there is none.
+    write_whole(path, lambda file: torch.save(tree_map_only(torch.Tensor, lambda tensor: tensor.cpu(), state), file))
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object], what: str = "checkpoint") -> None:
+    """Write aside, sync, rename: at every moment ``path`` is the old file or the new one, whole.
 
     Raises:
         CheckpointError: it can't be written (a full disk, no permission); what was at ``path`` is still there.
@@ -39,8 +48,7 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with aside.open("wb") as file:
-            # From the CPU: what was trained on a GPU then loads, with a plain torch.load, where there is none.
-            torch.save(tree_map_only(torch.Tensor, lambda tensor: tensor.cpu(), state), file)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
@@ -51,7 +59,7 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
             os.close(folder)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as either
         kept = f"the one that was there is untouched: {path}" if path.exists() else "nothing was there before"
-        raise CheckpointError(f"can't write the checkpoint {path} ({error}); {kept}. Free some space and resume.") from error
+        raise CheckpointError(f"can't write the {what} {path} ({error}); {kept}. Free some space and resume.") from error
     finally:  # also when a second Ctrl-C comes while it is being written
         if aside.exists():
             aside.unlink()
@@ -102,30 +110,13 @@ def check_architecture(path: Path, saved: dict[str, Any], expected: MathTransfor
         )
 
 
-def latest_checkpoint(folder: Path, on_damaged: Callable[[CheckpointError], None] = lambda error: None) -> Path | None:
-    """The readable checkpoint of the latest run in the folder with the most steps behind it.
-
-    By what the files say, not by their dates: those change when a folder is copied. ``on_damaged`` hears of each file
-    that can't be read.
-    """
-    found = []
-    for path in folder.glob("*.pt"):
-        try:
-            state = read_checkpoint(path, "meta")
-        except CheckpointError as error:
-            on_damaged(error)
-            continue
-        found.append((state["run_started"], state["step"], state["epoch"], path))
-    return max(found)[-1] if found else None
-
-
 def move_earlier_run(folder: Path) -> None:
     """Make room for a new run: what an earlier one left in ``folder`` goes to ``folder``-previous, and says so.
 
     Raises:
         CheckpointError: it can't be moved.
     """
-    if not any(folder.glob("*.pt")):
+    if not any(folder.glob("*.pt")) and not any(folder.glob("*/state.json")):
         return
     previous = folder.with_name(f"{folder.name}-previous")
     try:

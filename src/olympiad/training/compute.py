@@ -88,7 +88,7 @@ class Compute:
             return self._loss_of(hidden_BTD, piece["targets"])
 
     def _loss_of(self, hidden_BTD: Tensor, targets_BT: Tensor) -> Tensor:
-        return next_token_loss(hidden_BTD, local_output_weight(self.model), targets_BT, IGNORED)[0]
+        return next_token_loss(hidden_BTD, local_output_weight(self.model), targets_BT, IGNORED, self.z_loss)[0]
 
     def _pieces(self, batch: Batch) -> Iterator[dict[str, Tensor]]:
         """The micro-batches; with several ranks as many for each, so that all meet in every collective."""

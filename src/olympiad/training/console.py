@@ -9,8 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 class RunConsole:
     """Lines of a run, and below them, on a terminal, a bar with loss, learning rate, tokens per second, time left."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True, emoji=False)
+    def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
+        self.console = console or Console(highlight=False, soft_wrap=True, emoji=False, quiet=quiet)
         self._progress: Progress | None = None
 
     def __enter__(self) -> RunConsole:
@@ -18,7 +18,7 @@ class RunConsole:
 
     def start(self, total_steps: int, done: int) -> None:
         """Show the bar, if this is a terminal."""
-        if not self.console.is_terminal:
+        if not self.console.is_terminal or self.console.quiet:
             return
         self._progress = Progress(
             TextColumn("step"),

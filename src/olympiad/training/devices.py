@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from .hardware import PEAKS
 from .memory import GIB
 
 DeviceKind = Literal["a100", "h100", "h200", "b200"]
@@ -20,10 +21,10 @@ class Device:
 
 
 DEVICES: dict[DeviceKind, Device] = {
-    "a100": Device(80 * 10**9, 312e12, "NVIDIA A100 data sheet, 80GB SXM"),
-    "h100": Device(80 * 10**9, 989e12, "NVIDIA H100 data sheet, SXM"),
-    "h200": Device(141 * 10**9, 989e12, "NVIDIA H200 data sheet, SXM"),
-    "b200": Device(180 * 10**9, 2.25e15, "NVIDIA HGX B200 data sheet"),
+    "a100": Device(80 * 10**9, PEAKS["A100"], "NVIDIA A100 data sheet, 80GB SXM"),
+    "h100": Device(80 * 10**9, PEAKS["H100"], "NVIDIA H100 data sheet, SXM"),
+    "h200": Device(141 * 10**9, PEAKS["H200"], "NVIDIA H200 data sheet, SXM"),
+    "b200": Device(180 * 10**9, PEAKS["B200"], "NVIDIA HGX B200 data sheet"),
 }
 
 

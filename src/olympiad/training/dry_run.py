@@ -108,10 +108,12 @@ def _time_rows(run: RunConfig, step: Estimate, cluster: ClusterOptions) -> Itera
         share = -(-run.data.batch_size // (step.layout.replicate * (step.layout.shard or 1)))
         micro_batches = -(-share // step.micro_batch)
         yield "time that pipeline stages wait", f"{(stages - 1) / (micro_batches + stages - 1):.0%}"
-    if run.num_tokens is None:
+    per_step = run.data.batch_size * run.accumulation_steps * step.length
+    num_tokens = min(filter(None, (run.num_tokens, run.num_steps and run.num_steps * per_step)), default=None)
+    if num_tokens is None:
         return
-    operations = float(flops_per_token(run.model, step.length)) * run.num_tokens
-    yield "tokens in all", f"{run.num_tokens:,}"
+    operations = float(flops_per_token(run.model, step.length)) * num_tokens
+    yield "tokens in all", f"{num_tokens:,}"
     yield "FLOPs in all", f"{operations:.3g}"
     if cluster.flops is None:
         return

@@ -25,6 +25,10 @@ class CheckpointMismatch(CheckpointError):
     """A whole checkpoint, but of another model, tokenizer or data set."""
 
 
+class ReportError(TrainingError):
+    """A run that can't be reported on, or a report that can't be written."""
+
+
 class TrainingInterrupted(KeyboardInterrupt):
     """The run was asked to stop, and has saved everything that it needs to go on."""
 

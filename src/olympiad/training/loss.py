@@ -21,10 +21,13 @@ CHUNK = 512
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Sum of cross-entropies of ``hidden @ weight.T``; both gradients are ready when the forward pass is."""
+    """Sum of cross-entropies of ``hidden @ weight.T``; both gradients are ready when the forward pass is.
+
+    The gradients, unlike the sum, are those of the cross-entropy plus ``z_loss * logsumexp ** 2``.
+    """
 
     @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, z_loss: float) -> Tensor:
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]
         dtype = _compute_dtype(hidden_ND)
         weight, hidden_ND = weight_VD.to(dtype), hidden_ND.to(dtype)
@@ -39,9 +42,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
             target_logit, largest = logits_CV.gather(1, target_C1), logits_CV.amax(dim=-1, keepdim=True)
             probabilities_CV = torch.softmax(logits_CV, dim=-1, out=logits_CV)
             # logsumexp = max - log(softmax at max): the softmax has summed already, and its maximum never underflows.
-            total += (largest - probabilities_CV.amax(dim=-1, keepdim=True).log() - target_logit).sum()
+            logsumexp_C1 = largest - probabilities_CV.amax(dim=-1, keepdim=True).log()
+            total += (logsumexp_C1 - target_logit).sum()
             if not (needs_hidden or needs_weight):
                 continue
+            if z_loss:  # d lse^2 / d logits = 2 lse * softmax
+                probabilities_CV.mul_(1 + 2 * z_loss * logsumexp_C1)
             probabilities_CV.scatter_add_(1, target_C1, torch.full_like(target_logit, -1.0))
             grad_logits = probabilities_CV.to(dtype)
             if grad_hidden is not None:
@@ -55,7 +61,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         if ctx.used:
             raise RuntimeError(
                 "the gradients of this loss were scaled in place: compute the loss again for a second backward pass"
@@ -65,7 +71,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         # In place, and by the float32 scale itself: 1 / count rounded to bfloat16 is off by up to 0.4%.
         grads = [None if grad is None else grad.mul_(scale) for grad in (ctx.grad_hidden, ctx.grad_weight)]
         ctx.grad_hidden = ctx.grad_weight = None
-        return grads[0], grads[1], None
+        return grads[0], grads[1], None, None
 
 
 def _compute_dtype(hidden: Tensor) -> torch.dtype:
@@ -73,20 +79,34 @@ def _compute_dtype(hidden: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
 
 
-def next_token_loss(hidden_BTD: Tensor, weight_VD: Tensor, targets_BT: Tensor, ignored: int = -100) -> tuple[Tensor, Tensor]:
+def next_token_loss(
+    hidden_BTD: Tensor, weight_VD: Tensor, targets_BT: Tensor, ignored: int = -100, z_loss: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Cross-entropy of each position's target, summed, and how many there are.
 
     Args:
         hidden_BTD: the decoder's hidden states.
         weight_VD: its output projection.
-        targets_BT: the token after each position, or ``ignored``.
+        targets_BT: the token after each position, or ``ignored``. Best left on the CPU: how many positions count is
+            then known without waiting for the device to get there.
+        z_loss: weight of ``logsumexp(logits) ** 2`` (PaLM, arXiv:2204.02311, section 5), in the gradient only: the sum
+            is the plain cross-entropy, so that curves with and without it compare.
 
     Returns:
         ``(sum, count)``, a float32 and an int64 scalar: the loop divides once, by the count of the whole global batch.
-        Under autocast the projection runs in the autocast type, the softmax always in float32.
+        The count is where the targets are. Under autocast the projection runs in the autocast type, the softmax always
+        in float32.
     """
-    wanted = (targets_BT != ignored).flatten()
+    targets = targets_BT.flatten()
+    wanted = targets != ignored
     positions = wanted.nonzero()[:, 0]
-    hidden_ND = hidden_BTD.flatten(0, 1).index_select(0, positions)
-    total = _LinearCrossEntropy.apply(hidden_ND, weight_VD, targets_BT.flatten().index_select(0, positions))
-    return total, wanted.sum()
+    targets_N = _sent(targets.index_select(0, positions), hidden_BTD.device)
+    hidden_ND = hidden_BTD.flatten(0, 1).index_select(0, _sent(positions, hidden_BTD.device))
+    return _LinearCrossEntropy.apply(hidden_ND, weight_VD, targets_N, z_loss), wanted.sum()
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """On ``device``; from pageable memory a copy to CUDA may wait for the work before it, so it is pinned first."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

@@ -13,7 +13,7 @@ whole on every tensor rank, and nobody computes a position twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -33,7 +33,7 @@ from olympiad.model import MathTransformerDecoder
 from olympiad.model.attention import AttentionPattern, attend
 
 from .layout import Layout
-from .slices import own_slice
+from .slices import copy_own_slice
 
 # What becomes of each module of a layer under tensor parallelism.
 _TENSOR_TABLE: dict[str, Any] = {
@@ -181,15 +181,6 @@ def initial_weights(whole: MathTransformerDecoder, seed: int) -> Iterator[tuple[
         yield name, value
 
 
-@torch.no_grad()
-def copy_own_slice(target: Tensor, value: Tensor) -> None:
-    """Copy a whole tensor, or this rank's part of it."""
-    if isinstance(target, DTensor):
-        target.to_local().copy_(value[own_slice(target)])
-    else:
-        target.copy_(value)
-
-
 def local_output_weight(model: MathTransformerDecoder) -> Tensor:
     """(V, D), as a plain tensor; each tensor rank adds its positions' part to the gradient."""
     weight = model.output_weight
@@ -201,6 +192,3 @@ def reduce_gradients(model: nn.Module, now: bool) -> None:
     if isinstance(model, FSDPModule):
         model.set_requires_gradient_sync(now)
         model.set_is_last_backward(now)
-
-
-Attend = Callable[[Tensor, Tensor, Tensor, AttentionPattern], Tensor]

@@ -20,8 +20,15 @@ class Progress:
     """Batches of the current epoch done."""
     planned_epochs: int = 0
     """Where the learning rate ends."""
+    planned_steps: int = 0
+    """Where it ends if that comes first; 0: epochs alone count."""
+    num_tokens: int = 0
+    """Tokens trained on, padding not counted."""
     epoch_loss_sum: float = 0.0
     epoch_loss_count: int = 0
     train_losses: list[float] = field(default_factory=list)
     val_losses: list[float] = field(default_factory=list)
     best_val_loss: float = float("inf")
+    recent: list[list[float]] = field(default_factory=list)
+    """Loss and gradient norm of the latest steps, which tell a spike."""
+    spikes_in_a_row: int = 0

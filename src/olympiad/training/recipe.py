@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -26,13 +27,16 @@ from olympiad.data.show import load_prepared
 from olympiad.model import MathTransformerConfig, MathTransformerDecoder
 from olympiad.tokenizer import MathTokenizer
 
-from .checkpoint import read_checkpoint
 from .console import RunConsole
 from .devices import ClusterOptions
 from .dry_run import print_dry_run
 from .errors import CheckpointError
+from .keeping import find_checkpoint
+from .layout import Layout, start_layout
 from .memory import check_memory
 from .metrics import create_sinks
+from .sharded import MARKER
+from .state import checkpoints_in, open_checkpoint
 from .trainer import Trainer
 
 Resume = Literal["never", "always", "auto"]
@@ -54,36 +58,50 @@ def run_recipe(run: RunConfig, resume: Resume = "never") -> Trainer:
         UserError: (its subclasses) for data, memory, checkpoints or a loss that can't be used, and for a folder that
             holds another run.
     """
-    earlier = sorted(run.folder.glob("*.pt"))
+    earlier = sorted(path.name for path in checkpoints_in(run.checkpoints_folder))
     if earlier and resume == "never":
         raise ConfigError(
-            f"{run.folder} holds a run already ({earlier[0].name}): go on with it by --resume, or choose another --name"
+            f"{run.folder} holds a run already ({earlier[0]}): go on with it by --resume, or choose another --name"
         )
-    console = RunConsole()
+    layout = start_layout(run.layout, _device(), run.health.timeout_seconds)
+    try:
+        return _run(run, resume == "always" or (resume == "auto" and bool(earlier)), layout)
+    finally:
+        layout.close()
+
+
+def _run(run: RunConfig, resume: bool, layout: Layout) -> Trainer:
+    console = RunConsole(quiet=not layout.is_first)
     for derived in run.derived:
         console.print(str(derived))
-    tokenizer, device = _tokenizer(run), _device()
+    tokenizer = _tokenizer(run)
     _fit_vocabulary(run.model, tokenizer)
-    train_set, validation_set = load_datasets(run, tokenizer, console)
-    check_memory(run.model, run.data.batch_size, train_set.longest, device, run.precision)
+    train_set, validation_sets = load_datasets(run, tokenizer, console)
+    rows = -(-run.data.batch_size // layout.data_size)
+    if layout.mesh is None and run.micro_batch != "auto":
+        check_memory(run.model, min(run.micro_batch or rows, rows), train_set.longest, layout.device, run.precision)
+    with torch.device("meta") if layout.mesh is not None else nullcontext():  # no process ever holds all weights
+        model = MathTransformerDecoder(run.model, seed=run.seed)
     trainer = Trainer(
-        MathTransformerDecoder(run.model, seed=run.seed),
+        model,
         create_dataloader(train_set, run.data.batch_size, seed=run.seed, num_workers=run.data.num_workers),
-        create_dataloader(validation_set, run.data.batch_size, shuffle=False),
+        {name: create_dataloader(each, run.data.batch_size, shuffle=False) for name, each in validation_sets.items()},
         run,
-        run.folder,
-        device,
-        create_sinks(run.tensorboard, run.wandb, run.name, run.model_dump(mode="json")),
-        console,
+        run.checkpoints_folder,
+        sinks=create_sinks(run.tensorboard, run.wandb, run.name, run.model_dump(mode="json")) if layout.is_first else (),
+        console=console,
+        metrics_dir=run.folder,
+        layout=layout,
     )
-    if resume == "always" or (resume == "auto" and earlier):
+    if resume:
         trainer.load_newest()
-    try:
-        run.folder.mkdir(parents=True, exist_ok=True)
-        (run.folder / "run.toml").write_text(to_toml(run), encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"can't write into the run's folder {run.folder}: {error.strerror}") from error
-    trainer.train_until(run.num_epochs)
+    if layout.is_first:
+        try:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            (run.folder / "run.toml").write_text(to_toml(run), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"can't write into the run's folder {run.folder}: {error.strerror}") from error
+    trainer.train_until(run.num_epochs, run.num_steps)
     return trainer
 
 
@@ -105,8 +123,10 @@ def _fit_vocabulary(model: MathTransformerConfig, tokenizer: MathTokenizer) -> N
     model.vocab_size, model.pad_token_id = tokenizer.vocab_size, tokenizer.pad_id
 
 
-def load_datasets(run: RunConfig, tokenizer: MathTokenizer, console: RunConsole) -> tuple[TokenDataset, TokenDataset]:
-    """The training and the validation set of a run; what is in validation is not in training.
+def load_datasets(
+    run: RunConfig, tokenizer: MathTokenizer, console: RunConsole
+) -> tuple[TokenDataset, dict[str, TokenDataset]]:
+    """The training set and the validation sets of a run; what is in validation is not in training.
 
     Raises:
         DataError: a set can't be read, or nothing is left of it.
@@ -125,22 +145,24 @@ def load_datasets(run: RunConfig, tokenizer: MathTokenizer, console: RunConsole)
                 console.print(f"  {count:,} {reason}")
         return dataset
 
-    validation = DataPreprocessor().preprocess(
-        [p for name in options.validation for p in sample_problems(_load(loader, name, "test"), options.validation_limit)]
-    )
     overlong = "truncate" if options.overlong == "split" else options.overlong
-    validation_set = MathDataset(validation.problems, tokenizer, length, overlong)
+    validation: list[MathProblem] = []
+    validation_sets: dict[str, TokenDataset] = {}
+    for name in options.validation:
+        cleaned = DataPreprocessor().preprocess(sample_problems(_load(loader, name, "test"), options.validation_limit))
+        validation += cleaned.problems
+        validation_sets[name] = told(name, MathDataset(cleaned.problems, tokenizer, length, overlong), cleaned.counts)
     if options.prepared is not None:
         train_set = _prepared(run, tokenizer, length)
-        return told("train", train_set, Counter()), told("validation", validation_set, validation.counts)
+        return told("train", train_set, Counter()), validation_sets
     training = DataPreprocessor().preprocess(
         [p for name in options.train for p in sample_problems(_load(loader, name, "train"), options.train_limit)]
     )
-    index = EvaluationIndex(problem.problem for problem in validation.problems)
+    index = EvaluationIndex(problem.problem for problem in validation)
     kept = [problem for problem in training.problems if not index.matches(problem.problem)]
     overlap = Counter({"also in validation": len(training.problems) - len(kept)})
     train_set = MathDataset(kept, tokenizer, length, options.overlong, options.packing)
-    return told("train", train_set, training.counts + overlap), told("validation", validation_set, validation.counts)
+    return told("train", train_set, training.counts + overlap), validation_sets
 
 
 def _prepared(run: RunConfig, tokenizer: MathTokenizer, length: int) -> TokenDataset:
@@ -175,12 +197,18 @@ def load_model(path: str | os.PathLike[str]) -> tuple[MathTransformerDecoder, Ma
         CheckpointError: see :func:`olympiad.training.checkpoint.read_checkpoint`; or its weights do not fit its config.
     """
     path = Path(path)
-    path = path / "best_model.pt" if path.is_dir() else path
-    state = read_checkpoint(path)
+    if path.is_dir() and not (path / MARKER).exists():
+        path = find_checkpoint(path / "checkpoints" if (path / "checkpoints").is_dir() else path, "best_model.pt")
+    saved = open_checkpoint(path)
     try:
-        model = MathTransformerDecoder(MathTransformerConfig(**state["config"]))
-        model.load_state_dict(state["model_state_dict"])
-    except (RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{path} does not hold the weights that its config describes: {error}") from error
+        model = MathTransformerDecoder(MathTransformerConfig(**saved.facts["config"]))
+    except ValueError as error:
+        raise CheckpointError(f"{path} does not describe a model: {error}") from error
+    averaged = any(name.startswith("average.") for name in saved.shapes)
+    targets = {f"{'average' if averaged else 'model'}.{name}": parameter for name, parameter in model.named_parameters()}
+    wrong = [name for name, parameter in targets.items() if saved.shapes.get(name) != tuple(parameter.shape)]
+    if wrong:
+        raise CheckpointError(f"{path} does not hold the weights that its config describes: {', '.join(wrong[:5])}")
+    saved.fill(targets)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return model.eval().to(device), MathTokenizer.from_json(state["tokenizer"])
+    return model.eval().to(device), MathTokenizer.from_json(saved.facts["tokenizer"])

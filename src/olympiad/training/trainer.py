@@ -1,58 +1,72 @@
-"""The training loop: batches -> checkpoints.
+"""The training loop: batches -> checkpoints, on one process or many.
 
-    for each step:  accumulation_steps batches ─ count targets ─ backward(sum / count) each ─ clip ─ AdamW ─ log
-    each epoch:     validate ─ best_model.pt if better ─ checkpoint_epoch_N.pt now and then
+    for each step:  accumulation_steps batches ─ count targets ─ backward(sum / count) each ─ clip ─ optimizer ─ log
+    each epoch:     validate ─ best_model if better ─ checkpoint_epoch_N now and then
 
-The loss of a step is the mean over all of its targets, however they are spread over batches: the count is known before
-the first backward pass, so the layout of a batch can't change the result.
+The loss of a step is the mean over all of its targets, however they are spread over batches and processes: the count is
+known before the first backward pass, so the layout can't change the result.
 """
 
 # B batch, T positions
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from olympiad.config import ConfigError, TrainingOptions
 from olympiad.data import IGNORED, Batch
-from olympiad.model import MathTransformerConfig, MathTransformerDecoder
+from olympiad.model import MathTransformerDecoder
 
-from .checkpoint import check_architecture, latest_checkpoint, read_checkpoint, write_checkpoint
+from .checkpoint import check_architecture
+from .compute import Compute
 from .console import RunConsole
-from .errors import CheckpointError, CheckpointMismatch, NonFiniteLoss, TrainingError, TrainingInterrupted
+from .errors import CheckpointError, NonFiniteLoss, TrainingError, TrainingInterrupted
+from .gradients import gradient_norm, scale_gradients
+from .hardware import memory_in_use, peak_flops
+from .health import LONGEST_SPIKE, LayerNorms, is_spike, remember
 from .inputs import display_path, loader_parts
 from .interruption import StopSignals
-from .loss import next_token_loss
-from .memory import is_out_of_memory, out_of_memory
+from .keeping import Keeper, find_checkpoint
+from .layout import Layout, start_layout
+from .memory import flops_per_position, is_out_of_memory, micro_batch_that_fits, out_of_memory
 from .metrics import JsonlSink, MetricsSink
-from .optimizer import create_optimizer, warmup_cosine
+from .optimizer import WeightAverage, create_optimizer, learning_rate_fraction
+from .parallel import initialize_weights, lay_out
 from .progress import Progress
+from .samples import sample_solutions
+from .state import Saved, check_same_data, flat_tensors, latest_checkpoint, open_checkpoint, take_over
+from .validation import evaluate
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+Loader = DataLoader[Any]
 
 COMPILING_STEPS = 3  # with torch.compile the first steps compile rather than train: their speed is no speed
 
 
 class Trainer:
-    """Trains a model on one device.
+    """Trains a model, on one device or, under ``torchrun``, on as many as ``options.layout`` says.
 
     Args:
-        model: moved to ``device``.
-        train_loader: from :func:`olympiad.data.create_dataloader`.
-        val_loader: likewise; without one the training loss picks the best model.
-        options: learning rate, precision, what to log and save when.
-        checkpoint_dir: where checkpoints and ``metrics.jsonl`` go.
+        model: laid out in place. One on the "meta" device gets its initial weights from the seed of the data's order.
+        train_loader: from :func:`olympiad.data.create_dataloader`; of each batch every rank takes its share.
+        val_loader: likewise, or several by name; without any the training loss picks the best model.
+        options: optimizer, layout, precision, what to log and save when.
+        checkpoint_dir: where checkpoints go.
         device: "cuda" where there is one, else "cpu", if absent.
         sinks: more places for the metrics.
+        metrics_dir: where ``metrics.jsonl`` goes; with the checkpoints if absent.
+        layout: of :func:`start_layout`, if it was called already.
 
     Attributes:
         train_losses, val_losses: mean loss over targets, in nats, one entry an epoch.
@@ -61,31 +75,72 @@ class Trainer:
     def __init__(
         self,
         model: MathTransformerDecoder,
-        train_loader: DataLoader[Any],
-        val_loader: DataLoader[Any] | None = None,
+        train_loader: Loader,
+        val_loader: Loader | Mapping[str, Loader] | None = None,
         options: TrainingOptions | None = None,
         checkpoint_dir: str | os.PathLike[str] = "checkpoints/baseline",
         device: str | torch.device | None = None,
         sinks: Sequence[MetricsSink] = (),
         console: RunConsole | None = None,
+        metrics_dir: str | os.PathLike[str] | None = None,
+        layout: Layout | None = None,
     ) -> None:
         self.options = options or TrainingOptions()
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.train_loader, self.val_loader = train_loader, val_loader
-        self.dataset, self.order = loader_parts(train_loader, model.config.context_limit)
-        if val_loader is not None:
-            loader_parts(val_loader, model.config.context_limit)
+        self.layout = layout or start_layout(self.options.layout, device, self.options.health.timeout_seconds)
+        self.device = self.layout.device
+        self.train_loader = train_loader
+        self.dataset, self.order = self._sliced(train_loader, model)
+        self.val_loaders = dict(val_loader) if isinstance(val_loader, Mapping) else {"": val_loader} if val_loader else {}
+        for loader in self.val_loaders.values():
+            self._sliced(loader, model)
         self.checkpoint_dir = Path(checkpoint_dir)
-        self.console = console or RunConsole()
-        self.sinks = [JsonlSink(self.checkpoint_dir / "metrics.jsonl"), *sinks]
+        self.console = console or RunConsole(quiet=not self.layout.is_first)
+        metrics = Path(metrics_dir or checkpoint_dir) / "metrics.jsonl"
+        self.sinks = [JsonlSink(metrics), *sinks] if self.layout.is_first else []
         self.progress = Progress()
-        self.model = model.to(self.device)
-        if self.options.compile:
-            for layer in self.model.layers:
-                layer.compile()
-        self.optimizer = create_optimizer(self.model, self.options.optimizer.learning_rate, self.options.optimizer.weight_decay)
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: self._learning_rate_fraction(step))
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.options.precision == "float16")
+        self.keeper = Keeper(self.checkpoint_dir, self.options.checkpoints, self.layout, self._saved)
+        self.model = self._laid_out(model)
+        self.optimizer = create_optimizer(self.model, self.options.optimizer)
+        decay = self.options.optimizer.averaging
+        self.average = WeightAverage(self.model, decay) if decay else None
+        self.norms = LayerNorms(self.model, self.layout)
+        self.compute = self._make_compute()
+        self._schedule_step = 0
+
+    def _sliced(self, loader: Loader, model: MathTransformerDecoder) -> Any:
+        """The parts of a loader, which from now on gives this rank's rows only."""
+        dataset, order = loader_parts(loader, model.config.context_limit)
+        order.rank, order.world_size = self.layout.data_rank, self.layout.data_size
+        loader.pin_memory = self.device.type == "cuda"
+        return dataset, order
+
+    def _laid_out(self, model: MathTransformerDecoder) -> MathTransformerDecoder:
+        empty = next(model.parameters()).is_meta
+        with torch.device("meta"):
+            whole = MathTransformerDecoder(model.config)
+        self.num_parameters = whole.num_parameters
+        model = lay_out(model, self.layout, self.options.compile)
+        if empty:
+            initialize_weights(model, whole, self.layout, self.order.seed)
+        return model
+
+    def _make_compute(self) -> Compute:
+        options, rows = self.options, -(-self.order.batch_size // self.layout.data_size)
+        if self.options.precision == "float16" and self.layout.mesh is not None:
+            raise ConfigError("float16 scales its loss by what one process sees: with several, use bfloat16")
+        micro_batch = options.micro_batch
+        if micro_batch == "auto":
+            fits = micro_batch_that_fits(self.model.config, rows, self.dataset.longest, self.device, options.precision)
+            micro_batch = int(min(self.layout.gather(fits)))
+            self.console.print(f"Micro-batch: {micro_batch} of {rows} rows at once")
+        longest = max(loader.dataset.longest for loader in (self.train_loader, *self.val_loaders.values()))  # type: ignore[attr-defined]
+        z_loss = options.optimizer.z_loss
+        return Compute(self.model, self.layout, options.precision, rows, longest - 1, micro_batch, z_loss)
+
+    @property
+    def val_loader(self) -> Loader | None:
+        """The first validation set's loader."""
+        return next(iter(self.val_loaders.values()), None)
 
     @property
     def train_losses(self) -> list[float]:
@@ -105,17 +160,17 @@ class Trainer:
 
     @property
     def total_steps(self) -> int:
-        return self.progress.planned_epochs * self.steps_per_epoch
+        by_epochs = self.progress.planned_epochs * self.steps_per_epoch
+        return min(self.progress.planned_steps or by_epochs, by_epochs)
 
-    def _learning_rate_fraction(self, step: int) -> float:
-        warmup_steps = max(round(self.options.optimizer.warmup_fraction * self.total_steps), 1)
-        return warmup_cosine(step, self.total_steps, warmup_steps, self.options.optimizer.final_learning_rate_fraction)
-
-    def train(self, num_epochs: int | None = None) -> None:
+    def train(self, num_epochs: int | None = None, num_steps: int | None = None) -> None:
         """Train for ``num_epochs`` more epochs; without a number, finish what the loaded checkpoint had planned.
 
         An interrupted run that goes on without a number continues its curve exactly. With a number the learning rate
         is planned anew, up to the new end.
+
+        Args:
+            num_steps: end after so many steps in all, if that is sooner.
 
         Raises:
             TrainingInterrupted: after Ctrl-C or SIGTERM, when all is saved.
@@ -125,43 +180,60 @@ class Trainer:
         if num_epochs is not None:
             if num_epochs < 1:
                 raise ConfigError(f"num_epochs is {num_epochs}, expected at least 1")
-            progress.planned_epochs = progress.epoch + num_epochs
+            progress.planned_epochs, progress.planned_steps = progress.epoch + num_epochs, 0
         elif progress.planned_epochs == 0:
             raise ValueError("num_epochs is missing: train(num_epochs=10), or load a checkpoint first to go on with its plan")
+        progress.planned_steps = num_steps or progress.planned_steps
         self._set_learning_rate()
         self._steps_here = 0
-        for sink in self.sinks:
-            sink.rewind(progress.step)
         started = time.monotonic()
-        with StopSignals() as signals, self.console:
+        with self.keeper.alone(), StopSignals() as signals, self.console:
+            for sink in self.sinks:
+                sink.rewind(progress.step)
             self._announce()
             try:
-                while progress.epoch < progress.planned_epochs:
+                while not self._finished:
                     self._run_epoch(signals)
+                self.keeper.settle()
             except (RuntimeError, MemoryError) as error:
-                if is_out_of_memory(error):
-                    raise out_of_memory(*self._memory_question()) from error
-                raise
+                raise self._explained(error) from error
             finally:
                 for sink in self.sinks:
                     sink.close()
         self.console.print(f"\nTraining complete! Total time: {(time.monotonic() - started) / 60:.1f} minutes")
         self.console.print(f"Best validation loss: {self.best_val_loss:.4f}" if self.val_losses else "No validation set")
 
+    @property
+    def _finished(self) -> bool:
+        progress = self.progress
+        return progress.epoch >= progress.planned_epochs or 0 < progress.planned_steps <= progress.step
+
+    def _explained(self, error: BaseException) -> BaseException:
+        """The error in words that help, where there are some."""
+        if is_out_of_memory(error):
+            config, order = self.model.config, self.order
+            return out_of_memory(config, order.batch_size, self.dataset.longest, self.device, self.options.precision)
+        if self.layout.mesh is not None and not isinstance(error, TrainingError):
+            return TrainingError(
+                f"process {self.layout.rank} lost the others at step {self.progress.step + 1} ({str(error).splitlines()[0]:.200}): "
+                "one died or did not answer in time. Start all again with --resume auto; torchrun --max-restarts does so"
+            )
+        return error
+
     def load_newest(self) -> None:
-        """Load the newest checkpoint in ``checkpoint_dir``.
+        """Load the newest checkpoint in ``checkpoint_dir`` that is whole, byte for byte.
 
         Raises:
             CheckpointError: there is none.
             CheckpointMismatch: it is of another model, or of other data.
         """
-        path = latest_checkpoint(self.checkpoint_dir, lambda error: self.console.print(f"Passed over: {error}"))
+        path = latest_checkpoint(self.checkpoint_dir, lambda error: self.console.print(f"Passed over: {error}"), self.layout)
         if path is None:
             raise CheckpointError(f"nothing to resume: {self.checkpoint_dir} holds no checkpoint that can be read")
         self._load(path, same_data=True)
         self.console.print(f"Resuming from {display_path(path)}")
 
-    def train_until(self, num_epochs: int | None = None) -> None:
+    def train_until(self, num_epochs: int | None = None, num_steps: int | None = None) -> None:
         """Train up to ``num_epochs`` in all, or as far as was planned; do nothing where that is done already."""
         progress = self.progress
         if num_epochs and progress.planned_epochs not in (0, num_epochs):
@@ -169,7 +241,8 @@ class Trainer:
                 f"The plan was {progress.planned_epochs} epochs, now it is {num_epochs}: the learning rate follows"
             )
         progress.planned_epochs = num_epochs or progress.planned_epochs
-        if progress.step and progress.epoch >= progress.planned_epochs:
+        progress.planned_steps = num_steps or progress.planned_steps
+        if progress.step and self._finished:
             self.console.print(f"All {progress.planned_epochs} epochs are done; ask for more to train on.")
         else:
             self.train()
@@ -179,9 +252,6 @@ class Trainer:
         self.load_newest()
         self.train_until(num_epochs)
 
-    def _memory_question(self) -> tuple[MathTransformerConfig, int, int, torch.device, str]:
-        return (self.model.config, self.order.batch_size, self.dataset.longest, self.device, self.options.precision)
-
     def _announce(self) -> None:
         progress = self.progress
         self.console.print(f"\nStarting training for {progress.planned_epochs - progress.epoch} epochs...")
@@ -189,21 +259,28 @@ class Trainer:
             self.console.print(
                 f"Going on after step {progress.step} (epoch {progress.epoch + 1}, batch {progress.batches_in_epoch})"
             )
-        self.console.print(f"Device: {self.device.type}\nModel parameters: {self.model.num_parameters:,}")
+        several = f" ({self.layout.describe()})" if self.layout.mesh is not None else ""
+        self.console.print(f"Device: {self.device.type}{several}\nModel parameters: {self.num_parameters:,}")
         self.console.start(self.total_steps, progress.step)
 
     def _run_epoch(self, signals: StopSignals) -> None:
         progress, options, started = self.progress, self.options, time.monotonic()
         self.console.print(f"\nEpoch {progress.epoch + 1}/{progress.planned_epochs}\n{'-' * 60}")
         for batches in self._steps_left_in_epoch():
-            self._logged_step(batches)
-            last = progress.batches_in_epoch >= len(self.order)
-            if options.validate_every_steps and progress.step % options.validate_every_steps == 0 and not last:
+            stop = self._logged_step(batches, signals)
+            if self.layout.mesh is None:
+                stop = signals.received  # alone, one need not wait for the next step to agree on it
+            last = progress.batches_in_epoch >= len(self.order) or self._finished
+            if _is_due(options.validate_every_steps, progress.step) and not last:
                 self._keep_if_best(self._validate())
-            if signals.received:  # after the validation, which a resumed run would not make up for
-                self._stop(signals.received)
-            if options.checkpoints.save_every_steps and progress.step % options.checkpoints.save_every_steps == 0 and not last:
-                self.save_checkpoint("latest.pt")
+            if _is_due(options.sample_every_steps, progress.step):
+                self._sample()
+            if stop:  # after the validation, which a resumed run would not make up for
+                self._stop(stop)
+            if _is_due(options.checkpoints.save_every_steps, progress.step) and not last:
+                self.save_checkpoint(f"step_{progress.step}", may_wait=True)
+            if self._finished:
+                break
         self._end_epoch(time.monotonic() - started)
 
     def _steps_left_in_epoch(self) -> Iterator[list[Batch]]:
@@ -213,62 +290,110 @@ class Trainer:
         while group := list(islice(batches, self.options.accumulation_steps)):
             yield group
 
-    def _logged_step(self, batches: list[Batch]) -> None:
+    def _logged_step(self, batches: list[Batch], signals: StopSignals) -> int:
+        """One step, into the metrics; the number of the signal by which any process was asked to stop, or 0."""
         progress, started = self.progress, time.monotonic()
-        rate = float(self.scheduler.get_last_lr()[0])
-        loss, norm, count = self._step(batches)
+        rate = float(self.optimizer.param_groups[0]["lr"])
+        numbers = self._step(batches, signals)
+        stop, count = int(numbers.pop("stop")), int(numbers["targets"])
         seconds = time.monotonic() - started
         self._steps_here += 1
-        num_tokens = sum(int((batch["input_ids"] != self.model.config.pad_token_id).sum()) for batch in batches)
-        speed = num_tokens / seconds
         progress.step += 1
         progress.batches_in_epoch += len(batches)
-        progress.epoch_loss_sum += loss * count
-        progress.epoch_loss_count += count
-        row = {"loss": loss, "gradient_norm": norm, "learning_rate": rate, "tokens": num_tokens, "seconds": seconds}
+        progress.num_tokens += int(numbers["tokens"])
+        row = {**numbers, "learning_rate": rate, "seconds": seconds, "memory_bytes": memory_in_use(self.device)}
+        speed = numbers["tokens"] / seconds
         if not self.options.compile or self._steps_here > COMPILING_STEPS:
-            row["tokens_per_second"] = speed
+            row |= {"tokens_per_second": speed, **self._utilisation(numbers, seconds)}
         self._log(**row)
-        self.console.step(progress.step, loss, rate, speed)
+        if "event" not in numbers:
+            progress.epoch_loss_sum += numbers["loss"] * count
+            progress.epoch_loss_count += count
+        self.console.step(progress.step, numbers["loss"], rate, speed)
         if progress.step % self.options.log_every_steps == 0:
-            mean = progress.epoch_loss_sum / progress.epoch_loss_count
-            self.console.print(f"  Step {progress.step:4d} | Loss: {loss:.4f} | Avg Loss: {mean:.4f} | LR: {rate:.2e}")
+            mean = progress.epoch_loss_sum / max(progress.epoch_loss_count, 1)
+            loss = f"Loss: {numbers['loss']:.4f} | Avg Loss: {mean:.4f}"
+            self.console.print(f"  Step {progress.step:4d} | {loss} | LR: {rate:.2e}")
+        return stop
 
-    def _step(self, batches: list[Batch]) -> tuple[float, float, int]:
-        """One optimizer step: mean loss over all targets of ``batches``, gradient norm before clipping, targets."""
+    def _utilisation(self, numbers: dict[str, Any], seconds: float) -> dict[str, float]:
+        """The share of the devices' peak that goes into the model's own arithmetic."""
+        peak = peak_flops(self.device.type, self.options.precision)
+        if peak is None:
+            return {}
+        body, head = flops_per_position(self.model.config, self.dataset.longest - 1)
+        done = numbers["tokens"] * body + numbers["targets"] * head  # logits are made where there is a target only
+        return {"mfu": done / seconds / (peak * self.layout.world_size)}
+
+    def _step(self, batches: list[Batch], signals: StopSignals) -> dict[str, Any]:
+        """One optimizer step: loss (mean over all targets), gradient norm before clipping, tokens, targets."""
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)  # also what a step left that was stopped half way
-        count = sum(int((batch["targets"] != IGNORED).sum()) for batch in batches)
+        pad, twins = self.model.config.pad_token_id, self.layout.world_size // self.layout.data_size
+        counts = [float(sum((batch["targets"] != IGNORED).sum() for batch in batches))]
+        counts.append(float(sum((batch["input_ids"] != pad).sum() for batch in batches)))
+        count, tokens = (int(each) // twins for each in self.layout.sum(counts))
         if count == 0:
             raise TrainingError(f"step {self.progress.step + 1} has no token to learn from ({self._names(batches)})")
-        sums = []
-        for batch in batches:
-            loss_sum, _ = self._loss(batch)
-            self.scaler.scale(loss_sum / count).backward()
-            sums.append(loss_sum.detach())
-        total = float(sum(sums))  # the device is asked once a step
-        self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.optimizer.max_gradient_norm).item()
+        watched = _is_due(self.options.health.norms_every_steps, self.progress.step + 1)
+        with self.norms.watching() if watched else nullcontext():
+            sums = [self.compute.backward(batch, count, batch is batches[-1]) for batch in batches]
+        total, *stops, ready = self.layout.sum([float(sum(sums)), *_signal(signals.received), float(self.keeper.ready)])
+        stop = next((number for number, seen in zip(_SIGNALS, stops, strict=True) if seen), 0)
+        loss, norm, scaler = total / count, self._gradient_norm(), self.compute.scaler
         # float16 overflows now and then: the scaler then skips the step and turns its scale down.
-        overflow = self.scaler.is_enabled() and self.scaler.get_scale() > 1.0
-        if not (torch.isfinite(torch.tensor(total)) and (torch.isfinite(torch.tensor(norm)) or overflow)):
-            self._refuse(total / count, norm, batches)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        overflow = scaler.is_enabled() and scaler.get_scale() > 1.0
+        if not (math.isfinite(loss) and (math.isfinite(norm) or overflow)):
+            self._refuse(loss, norm, batches)
+        numbers: dict[str, Any] = {"loss": loss, "gradient_norm": norm, "tokens": tokens, "targets": count, "stop": stop}
+        numbers |= self.norms.read() if watched else {}
+        if is_spike(self.progress.recent, loss, norm, self.options.health):
+            numbers["event"] = self._leave_out(loss, norm)
+        else:
+            remember(self.progress.recent, loss, norm, self.options.health)
+            self.progress.spikes_in_a_row = 0
+            self._update(norm)
         self.optimizer.zero_grad(set_to_none=True)
-        self.scheduler.step()
-        return total / count, norm, count
+        self._schedule_step += 1
+        self._apply_learning_rate()
+        if self.keeper.waiting and ready == self.layout.world_size:
+            self.keeper.settle()
+        return numbers
 
-    def _loss(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        dtype = _DTYPES[self.options.precision]
-        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype != torch.float32):
-            on_device = {
-                name: tensor.to(self.device, non_blocking=True) for name, tensor in cast(dict[str, torch.Tensor], batch).items()
-            }
-            hidden_BTD = self.model.hidden_states(
-                on_device["input_ids"], on_device.get("document_ids"), on_device.get("position_ids")
+    def _gradients(self) -> list[Tensor]:
+        return [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+
+    def _gradient_norm(self) -> float:
+        self.compute.scaler.unscale_(self.optimizer)
+        return gradient_norm(self._gradients(), self.layout).item()  # the device is asked once a step
+
+    def _update(self, norm: float) -> None:
+        longest = self.options.optimizer.max_gradient_norm
+        if norm > longest:
+            scale_gradients(self._gradients(), longest / (norm + 1e-6))
+        self.compute.scaler.step(self.optimizer)
+        self.compute.scaler.update()
+        if self.average is not None:
+            self.average.update(self.model)
+
+    def _leave_out(self, loss: float, norm: float) -> str:
+        """Do not take this step, and, if so asked, go back to the weights of the last checkpoint."""
+        progress, choice = self.progress, self.options.health.spike
+        progress.spikes_in_a_row += 1
+        if progress.spikes_in_a_row > LONGEST_SPIKE:
+            raise TrainingError(
+                f"{LONGEST_SPIKE} spikes in a row up to step {progress.step + 1} (loss {loss:.4f}, gradient norm {norm:.3g}): "
+                'this is no spike any more. Resume with a lower optimizer.learning_rate, or with health.spike = "ignore"'
             )
-            return next_token_loss(hidden_BTD, self.model.output_weight, on_device["targets"])
+        self.console.print(f"  Spike at step {progress.step + 1}: loss {loss:.4f}, gradient norm {norm:.3g}; step left out")
+        self.compute.scaler.update()
+        if choice == "rollback":
+            self.keeper.settle()
+            path = latest_checkpoint(self.checkpoint_dir, layout=self.layout)
+            if path is not None:
+                self._take_over(open_checkpoint(path))
+                self.console.print(f"  Weights are again those of {display_path(path)}; the data goes on from here")
+        return "spike"
 
     def _refuse(self, loss: float, norm: float, batches: list[Batch]) -> None:
         progress = self.progress
@@ -283,68 +408,82 @@ class Trainer:
         names = [name for batch in batches for row in batch["rows"].tolist() for name in self.dataset.names(row)]
         return "problems " + ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
-    @torch.no_grad()
     def evaluate(self) -> float | None:
-        """Mean loss over all targets of the validation set, in nats; None without one."""
-        if self.val_loader is None:
-            return None
-        self.model.eval()
-        sums, counts = zip(*(self._loss(batch) for batch in self.val_loader), strict=True)
-        return float(sum(sums)) / max(int(sum(counts)), 1)
+        """Mean loss over all targets of the validation sets, in nats; None without any."""
+        return self._evaluation().get("validation_loss")
+
+    def _evaluation(self) -> dict[str, float]:
+        with self.average.swapped_in(self.model) if self.average is not None else nullcontext():
+            return evaluate(self.compute, self.val_loaders)
 
     def _validate(self) -> float | None:
-        loss = self.evaluate()
-        if loss is not None:
-            self._log(validation_loss=loss)
-            self.console.print(f"  Val Loss:   {loss:.4f}")
+        numbers = self._evaluation()
+        if not numbers:
+            return None
+        self._log(**numbers)
+        loss = numbers["validation_loss"]
+        self.console.print(f"  Val Loss:   {loss:.4f}")
         return loss
+
+    def _sample(self) -> None:
+        if self.val_loader is None or self.layout.mesh is not None:
+            return  # the whole model is on no single process
+        samples = sample_solutions(self.model, self.val_loader.dataset, self.device)  # type: ignore[arg-type]
+        self._log(samples=samples)
 
     def _keep_if_best(self, loss: float | None) -> None:
         if loss is not None and loss < self.progress.best_val_loss:
             self.progress.best_val_loss = loss
-            self.save_checkpoint("best_model.pt")
-            self.console.print(f"  New best model! ({'Val' if self.val_loader else 'Train'} Loss: {loss:.4f})")
+            self.save_checkpoint("best_model")
+            self.console.print(f"  New best model! ({'Val' if self.val_loaders else 'Train'} Loss: {loss:.4f})")
 
     def _end_epoch(self, seconds: float) -> None:
+        """Validate and save; an epoch that the plan ends within is not counted as one."""
         progress = self.progress
-        train_loss = progress.epoch_loss_sum / progress.epoch_loss_count
-        progress.train_losses.append(train_loss)
-        progress.epoch, progress.batches_in_epoch = progress.epoch + 1, 0
-        progress.epoch_loss_sum, progress.epoch_loss_count = 0.0, 0
+        train_loss = progress.epoch_loss_sum / max(progress.epoch_loss_count, 1)
+        whole = progress.batches_in_epoch >= len(self.order)
+        if whole:
+            progress.train_losses.append(train_loss)
+            progress.epoch, progress.batches_in_epoch = progress.epoch + 1, 0
+            progress.epoch_loss_sum, progress.epoch_loss_count = 0.0, 0
         self.console.print(f"\n  Train Loss: {train_loss:.4f}")
         val_loss = self._validate()
         if val_loss is not None:
             progress.val_losses.append(val_loss)
         self.console.print(f"  Time:       {seconds:.1f}s")
         self._keep_if_best(train_loss if val_loss is None else val_loss)
-        if progress.epoch % self.options.checkpoints.save_every_epochs == 0 or progress.epoch == progress.planned_epochs:
-            self.save_checkpoint(f"checkpoint_epoch_{progress.epoch}.pt")
+        if whole and (progress.epoch % self.options.checkpoints.save_every_epochs == 0 or self._finished):
+            self.save_checkpoint(f"checkpoint_epoch_{progress.epoch}")
+        elif not whole:
+            self.save_checkpoint(f"step_{progress.step}")
 
     def _stop(self, number: int) -> None:
-        path = self.save_checkpoint("latest.pt")
+        path = self.save_checkpoint(f"step_{self.progress.step}")
         message = f"Stopped after step {self.progress.step}; nothing is lost. To go on: load {path} and train, or add --resume."
         self.console.print(f"\n{message}")
         raise TrainingInterrupted(message, exit_code=128 + number)
 
-    def _log(self, **numbers: float) -> None:
+    def _log(self, **numbers: Any) -> None:
         epochs = self.progress.step / self.steps_per_epoch
         row = {"step": self.progress.step, "epoch": round(epochs, 4), **numbers}
         for sink in self.sinks:
             sink.log(row)
 
-    def save_checkpoint(self, name: str = "latest.pt") -> Path:
+    def _saved(self, path: Path) -> None:
+        self.console.print(f"  Saved checkpoint to {display_path(path)}")
+
+    def save_checkpoint(self, name: str, may_wait: bool = False) -> Path:
         """Write everything that a run needs to go on into ``checkpoint_dir / name``, whole or not at all.
 
         Raises:
             CheckpointError: it can't be written; what was there before still is.
         """
-        path = self.checkpoint_dir / name
-        state = {
-            "model_state_dict": self.model.state_dict(),
-            "optimizer_state_dict": self.optimizer.state_dict(),
-            "scheduler_state_dict": self.scheduler.state_dict(),
-            "scaler_state_dict": self.scaler.state_dict(),
+        average = self.average.tensors if self.average else None
+        facts = {
+            "scheduler_state_dict": {"step": self._schedule_step, "total_steps": self.total_steps},
+            "scaler_state_dict": self.compute.scaler.state_dict(),
             **asdict(self.progress),
+            "average_updates": self.average.num_updates if self.average else 0,
             "config": self.model.config.model_dump(),
             "options": self.options.model_dump(mode="json"),
             "seed": self.order.seed,
@@ -352,54 +491,56 @@ class Trainer:
             "data_fingerprint": self.dataset.fingerprint,
             "tokenizer": self.dataset.tokenizer.json,
         }
-        write_checkpoint(path, state)
-        self.console.print(f"  Saved checkpoint to {display_path(path)}")
-        return path
+        return self.keeper.save(name, self.progress.step, flat_tensors(self.model, self.optimizer, average), facts, may_wait)
 
     def load_checkpoint(self, name: str | os.PathLike[str] = "best_model.pt") -> None:
-        """Take over weights, optimizer and progress; ``name`` is a file in ``checkpoint_dir``, or a path.
+        """Take over weights, optimizer and progress; ``name`` is one in ``checkpoint_dir``, or a path.
 
         Raises:
-            CheckpointError: the file is missing, damaged, or holds code.
+            CheckpointError: it is missing, damaged, or holds code.
             CheckpointMismatch: it is of another architecture, vocabulary, or (within an epoch) of other data.
         """
-        inside = self.checkpoint_dir / name
-        self._load(inside if inside.exists() or not Path(name).exists() else Path(name), same_data=False)
+        self._load(find_checkpoint(self.checkpoint_dir, os.fspath(name)), same_data=False)
 
     def _load(self, path: Path, same_data: bool) -> None:
         """Check everything first, then change anything."""
-        state = read_checkpoint(path)
-        check_architecture(path, state["config"], self.model.config)
+        saved = open_checkpoint(path)
+        facts = saved.facts
+        check_architecture(path, facts["config"], self.model.config)
         now = {"data": self.dataset.fingerprint, "seed": self.order.seed, "batch_size": self.order.batch_size}
-        saved = {"data": state["data_fingerprint"], "seed": state["seed"], "batch_size": state["batch_size"]}
-        changed = ", ".join(name for name in now if now[name] != saved[name])
-        if state["batches_in_epoch"] and changed:
-            raise CheckpointMismatch(
-                f"{path} was written within an epoch, and since then the {changed} changed: the rest of that epoch can't "
-                "be known. Resume with the same, or start a new run"
-            )
-        if same_data and now["data"] != saved["data"]:
-            raise CheckpointMismatch(
-                f"{path} was trained on other data than this: resume with the same, or train on from its weights with "
-                "Trainer.load_checkpoint at an epoch's end"
-            )
-        try:
-            self.model.load_state_dict(state["model_state_dict"])
-            self.optimizer.load_state_dict(state["optimizer_state_dict"])
-            self.scheduler.load_state_dict(state["scheduler_state_dict"])
-            self.scaler.load_state_dict(state["scaler_state_dict"])
-        except (RuntimeError, ValueError, KeyError) as error:
-            raise CheckpointError(f"{path} does not fit this model and optimizer: {error}") from error
-        self.progress = Progress(**{name: state[name] for name in asdict(Progress())})
+        check_same_data(saved, now, same_data)
+        self._take_over(saved)
+        self.compute.scaler.load_state_dict(facts["scaler_state_dict"])
+        self.progress = Progress(**{name: facts[name] for name in asdict(Progress())})
+        if self.average is not None:
+            self.average.num_updates = facts["average_updates"]
+
+    def _take_over(self, saved: Saved) -> None:
+        kind = self.options.optimizer.kind
+        average = self.average.tensors if self.average else None
+        take_over(saved, self.model, self.optimizer, kind, average, self.layout)
 
     def _set_learning_rate(self) -> None:
         """Give the optimizer the rate of the coming step (and the weight decay), under plan and options as they are now."""
-        progress, options = self.progress, self.options.optimizer
+        progress = self.progress
         # Not progress.step: with other batches than now, the epochs behind may have taken more steps, or fewer.
-        done = progress.epoch * self.steps_per_epoch + -(-progress.batches_in_epoch // self.options.accumulation_steps)
-        self.scheduler.base_lrs = [options.learning_rate] * len(self.optimizer.param_groups)
+        batches = progress.batches_in_epoch
+        self._schedule_step = progress.epoch * self.steps_per_epoch + -(-batches // self.options.accumulation_steps)
+        self._apply_learning_rate()
+
+    def _apply_learning_rate(self) -> None:
+        fraction = learning_rate_fraction(self._schedule_step, self.total_steps, self.options.optimizer)
         for group in self.optimizer.param_groups:
-            group["initial_lr"], group["lr"] = options.learning_rate, options.learning_rate * self._learning_rate_fraction(done)
-        self.optimizer.param_groups[0]["weight_decay"] = options.weight_decay
-        self.scheduler.last_epoch = done
-        self.scheduler._last_lr = [group["lr"] for group in self.optimizer.param_groups]
+            group["lr"] = self.options.optimizer.learning_rate * fraction
+
+
+_SIGNALS = (2, 15)
+
+
+def _signal(received: int) -> list[float]:
+    """Which of the signals that stop a run has come, as numbers that can be summed over ranks."""
+    return [float(received == number) for number in _SIGNALS]
+
+
+def _is_due(every: int | None, step: int) -> bool:
+    return every is not None and step % every == 0

@@ -5,16 +5,18 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from olympiad.data.mixture import MixtureOptions
 from olympiad.data.recipe import PrepareOptions
 from olympiad.errors import UserError
 from olympiad.model.config import PRESETS, MathTransformerConfig
+from olympiad.scaling_rules import Derived, expand_depth
 
 
 class ConfigError(UserError, ValueError):
@@ -196,12 +198,20 @@ class RunConfig(TrainingOptions):
     num_epochs: int = Field(default=1, ge=1)
     num_steps: int | None = Field(default=None, ge=1)
     """Steps of the optimizer in all, where that is sooner than num_epochs."""
+    num_tokens: int | None = Field(default=None, ge=1)
+    """Tokens to train on in all, padding not counted; num_epochs if absent."""
     seed: int = 0
     """Of the initial weights and the order of the data."""
     model: MathTransformerConfig = Field(default_factory=MathTransformerConfig)
     data: DataOptions = Field(default_factory=DataOptions)
     tensorboard: bool = False
     wandb: bool = False
+    _derived: tuple[Derived, ...] = PrivateAttr(default=())
+
+    @property
+    def derived(self) -> tuple[Derived, ...]:
+        """What was not given but follows from ``model.depth``; empty for a run that is read back from its run.toml."""
+        return self._derived
 
     @property
     def folder(self) -> Path:
@@ -212,13 +222,27 @@ class RunConfig(TrainingOptions):
         return self.folder / "checkpoints"
 
 
-def load_run(path: str | os.PathLike[str]) -> RunConfig:
-    """Read a run from a TOML file. ``model.preset`` ("small", "base", "large") gives the fields that are not there.
+def load_run(path: str | os.PathLike[str], changes: Mapping[str, Any] | None = None) -> RunConfig:
+    """Read a run from a TOML file.
+
+    ``model.preset`` ("small", "base", "large") gives the fields of the model that are not there; ``model.depth`` derives
+    the model's sizes, the batch, the learning rate and the horizon by published rules (:mod:`olympiad.scaling_rules`).
+
+    Args:
+        changes: settings as if they stood in the file, by their dotted names.
 
     Raises:
         ConfigError: the file can't be read, or holds mistakes; all are listed.
     """
-    return parse_run(_read_toml(path), str(path))
+    tree = _read_toml(path)
+    for name, value in (changes or {}).items():
+        *sections, field = name.split(".")
+        table: Any = tree
+        for section in sections:
+            table = table.setdefault(section, {}) if isinstance(table, dict) else None
+        if isinstance(table, dict):  # else the file's own mistake is told
+            table[field] = value
+    return parse_run(tree, str(path))
 
 
 def load_recipe(path: str | os.PathLike[str]) -> PrepareOptions:
@@ -244,23 +268,50 @@ def _read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ConfigError(f"{path} is not TOML: {error}") from error
 
 
-def _validated(kind: type[Model], tree: dict[str, Any], origin: str) -> Model:
+def _validated(kind: type[Model], tree: dict[str, Any], origin: str, mistakes: Sequence[str] = ()) -> Model:
+    """The settings, checked; ``mistakes`` are those found before."""
+    lines = [f"  {mistake}" for mistake in mistakes]
     try:
-        return kind.model_validate(tree)
+        model = kind.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(f"{origin} has mistakes:\n{describe(error, kind)}") from error
+        lines += describe(error, kind).splitlines()
+        raise ConfigError("\n".join([f"{origin} has mistakes:", *lines])) from error
+    if lines:
+        raise ConfigError("\n".join([f"{origin} has mistakes:", *lines]))
+    return model
 
 
 def parse_run(tree: dict[str, Any], origin: str) -> RunConfig:
     """A run from plain values; ``origin`` is what the error message calls them."""
+    tree, derived, mistakes = _expand_model(tree)
+    run = _validated(RunConfig, tree, origin, mistakes)
+    run._derived = derived
+    return run
+
+
+def _expand_model(tree: dict[str, Any]) -> tuple[dict[str, Any], tuple[Derived, ...], list[str]]:
+    """What ``model.preset`` or ``model.depth`` stands for, in its place; and the mistakes in these two."""
     model = tree.get("model")
-    if isinstance(model, dict) and "preset" in model:
+    if not isinstance(model, dict):
+        return tree, (), []
+    mistakes = []
+    rest = {name: value for name, value in model.items() if name not in ("preset", "depth")}
+    plain = {**tree, "model": rest}
+    if "preset" in model and "depth" in model:
+        mistakes.append("model.depth: a preset is given too; take one of the two")
+    if "depth" in model:
+        depth = model["depth"]
+        if isinstance(depth, bool) or not isinstance(depth, int) or not 1 <= depth <= 1024:
+            mistakes.append(f"model.depth: expected a whole number of layers from 1 to 1024 (it is {depth!r:.80})")
+            depth = 4  # goes on, so that the other mistakes are found too
+        return *expand_depth(plain, depth), mistakes
+    if "preset" in model:
         preset = model["preset"]
         if not isinstance(preset, str) or preset not in PRESETS:
-            raise ConfigError(f"{origin}: model.preset is {preset!r}, expected one of {', '.join(PRESETS)}")
-        rest = {name: value for name, value in model.items() if name != "preset"}
-        tree = {**tree, "model": {**PRESETS[preset]().model_dump(), **rest}}
-    return _validated(RunConfig, tree, origin)
+            mistakes.append(f"model.preset: expected one of {', '.join(PRESETS)} (it is {preset!r:.80})")
+            preset = "small"
+        plain["model"] = {**PRESETS[preset]().model_dump(), **rest}
+    return plain, (), mistakes
 
 
 def describe(error: ValidationError, root: type[BaseModel]) -> str:
@@ -287,7 +338,7 @@ def _fields(root: type[BaseModel], parents: list[int | str]) -> list[str]:
         annotation = root.model_fields[str(parent)].annotation
         kinds = (annotation, *get_args(annotation))  # a section may be optional
         root = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), BaseModel)
-    return [*root.model_fields, *(["preset"] if root is MathTransformerConfig else [])]
+    return [*root.model_fields, *(["preset", "depth"] if root is MathTransformerConfig else [])]
 
 
 def to_toml(run: RunConfig) -> str:

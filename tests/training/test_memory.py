@@ -13,9 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from olympiad.config import LayoutOptions
 from olympiad.model import MathTransformerConfig, MathTransformerDecoder, get_base_config, get_large_config, get_small_config
+from olympiad.model.counting import count_parameters
 from olympiad.training import OutOfMemory, check_memory, memory
-from olympiad.training.memory import GIB, count_parameters, is_out_of_memory, training_memory
+from olympiad.training.memory import GIB, is_out_of_memory, pipeline_stages, training_memory
 
 CPU = torch.device("cpu")
 
@@ -127,6 +129,109 @@ def test_estimate_follows_its_causes() -> None:
     config.gradient_checkpointing = True
     assert training_memory(config, 8, 512)["activations"] < whole["activations"] / 2
     assert whole["weights"] == whole["gradients"] == whole["optimizer"] / 2 == 4 * count_parameters(config)
+
+
+@st.composite
+def laid_out(draw: st.DrawFn) -> tuple[MathTransformerConfig, LayoutOptions]:
+    """A model and a layout that fit together."""
+    sizes = st.sampled_from([1, 2, 4])
+    tensor, pipeline = draw(sizes), draw(st.sampled_from([1, 2, 3]))
+    kv_heads = tensor * 2 * draw(st.integers(1, 2))  # twice as many tensor ranks would do too
+    config = MathTransformerConfig(
+        vocab_size=draw(st.integers(8, 300)),
+        hidden_size=64,
+        attention_head_dim=2 * draw(st.integers(2, 8)),
+        intermediate_size=8 * draw(st.integers(1, 20)),
+        num_hidden_layers=draw(st.integers(pipeline, 7)),
+        num_attention_heads=kv_heads * draw(st.integers(1, 2)),
+        num_key_value_heads=kv_heads,
+        qk_norm=draw(st.booleans()),
+        qkv_bias=draw(st.booleans()),
+        tie_word_embeddings=pipeline == 1 and draw(st.booleans()),
+        gradient_checkpointing=draw(st.sampled_from([False, True, "selective"])),
+    )
+    layout = LayoutOptions(
+        replicate=draw(sizes), shard=draw(sizes), context=draw(sizes), tensor=tensor, pipeline=pipeline,
+        pipeline_schedule=draw(st.sampled_from(["1F1B", "GPipe"])),
+    )  # fmt: skip
+    return config, layout
+
+
+def needed(config: MathTransformerConfig, layout: LayoutOptions, **more: Any) -> int:
+    return sum(training_memory(config, 64, 128, "bfloat16", layout, **more).values())
+
+
+@settings(deadline=None)
+@given(laid_out(), st.sampled_from(["float32", "bfloat16"]), st.sampled_from([None, 1, 8]))
+def test_more_devices_need_less_each(
+    drawn: tuple[MathTransformerConfig, LayoutOptions], precision: str, micro_batch: int | None
+) -> None:
+    """Guards against a part that a layout divides, but the estimate does not: the advice to take more would be wrong."""
+    config, layout = drawn
+
+    def memory_of(**sizes: int) -> int:
+        larger = layout.model_copy(update=sizes)
+        return sum(training_memory(config, 64, 128, precision, larger, micro_batch).values())
+
+    assert layout.shard is not None
+    assert memory_of(shard=2 * layout.shard) <= memory_of()
+    assert memory_of(tensor=2 * layout.tensor) < memory_of()
+
+
+@settings(deadline=None)
+@given(laid_out())
+def test_the_devices_hold_the_model_together(drawn: tuple[MathTransformerConfig, LayoutOptions]) -> None:
+    """A matrix that no stage holds, or two: over stages and tensor ranks there is each of them once."""
+    config, layout = drawn
+    stages = pipeline_stages(config, layout)
+    assert sum(stage.num_layers for stage in stages) == config.num_hidden_layers
+    norms = config.num_hidden_layers * (2 * config.hidden_size + (2 * config.head_dim if config.qk_norm else 0))
+    whole = sum(stage.ends for stage in stages) + norms  # on every tensor rank
+    held = layout.tensor * sum(stage.parameters for stage in stages)
+    assert held - (layout.tensor - 1) * whole == count_parameters(config)
+    assert max(stage.num_layers for stage in stages) - min(stage.num_layers for stage in stages) <= 1
+
+
+@settings(deadline=None)
+@given(laid_out(), st.integers(1, 7))
+def test_weights_on_all_devices_are_all_weights(drawn: tuple[MathTransformerConfig, LayoutOptions], shard: int) -> None:
+    """Guards against shards that leave something out."""
+    config, layout = drawn
+    layout = LayoutOptions(shard=shard, context=layout.context)
+    parts = training_memory(config, 64, 128, "float32", layout)
+    devices = shard * layout.context
+    for part, size in (("weights", 4), ("gradients", 4), ("optimizer", 8)):
+        surplus = devices * parts[part] - size * count_parameters(config)
+        assert 0 <= surplus < size * devices, part
+
+
+def test_what_else_changes_memory() -> None:
+    """Guards against a schedule, a micro-batch or copies that the estimate forgets."""
+    config = get_large_config()
+    layout = LayoutOptions(shard=8)
+    assert needed(config, layout, micro_batch=1) < needed(config, layout, micro_batch=4)
+    assert needed(config, layout.model_copy(update={"replicate": 4}), micro_batch=1) == needed(config, layout, micro_batch=1)
+    pipe = LayoutOptions(pipeline=4)
+    gpipe = pipe.model_copy(update={"pipeline_schedule": "GPipe"})
+    parts, all_at_once = (training_memory(config, 64, 128, "bfloat16", kind, micro_batch=1) for kind in (pipe, gpipe))
+    assert all_at_once["activations"] > 10 * parts["activations"]
+    once = training_memory(config, 1, 128, "bfloat16", pipe, micro_batch=1)
+    assert once["activations"] < parts["activations"] / 3  # four micro-batches wait in the first of four stages
+    split = training_memory(config, 8, 4096, "bfloat16", LayoutOptions(shard=1, context=4))
+    whole = training_memory(config, 8, 4096, "bfloat16")
+    assert 0.25 < split["activations"] / whole["activations"] < 0.5  # keys and values of all positions
+    assert needed(config, layout, accumulation_steps=2) > needed(config, layout)  # gradients wait until they are sent
+
+
+def test_checkpointing_keeps_less() -> None:
+    """Guards against "selective" being taken for all or nothing."""
+    kept = []
+    for how in (True, "selective", False):
+        config = get_large_config()
+        config.gradient_checkpointing = how  # type: ignore[assignment]
+        kept.append(training_memory(config, 1, 4096, "bfloat16")["activations"])
+    assert kept == sorted(kept)
+    assert 0.3 < kept[1] / kept[2] < 0.7
 
 
 def test_large_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

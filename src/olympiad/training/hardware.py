@@ -9,7 +9,7 @@ import psutil
 import torch
 
 # Dense bfloat16 FLOP/s without sparsity, from NVIDIA's data sheets.
-_PEAKS = {"H200": 989e12, "H100": 989e12, "H800": 989e12, "A100": 312e12, "B200": 2250e12, "L40S": 362e12, "4090": 165e12}
+PEAKS = {"H200": 989e12, "H100": 989e12, "H800": 989e12, "A100": 312e12, "B200": 2250e12, "L40S": 362e12, "4090": 165e12}
 
 
 @cache
@@ -21,7 +21,7 @@ def peak_flops(device_type: str, precision: str) -> float | None:
     """
     if device_type == "cuda":
         name = torch.cuda.get_device_name()
-        known = [peak for part, peak in _PEAKS.items() if part in name]
+        known = [peak for part, peak in PEAKS.items() if part in name]
         return known[0] if known and precision != "float32" else None
     a, b, best = torch.randn(1024, 1024), torch.randn(1024, 1024), float("inf")
     for _ in range(4):

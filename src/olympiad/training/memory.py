@@ -3,62 +3,139 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import torch
 
+from olympiad.config import LayoutOptions
 from olympiad.model import MathTransformerConfig
+from olympiad.model.counting import flops_per_position as flops_per_position
+from olympiad.model.counting import layer_matrices, layer_norms
 
 from .errors import OutOfMemory
 from .loss import CHUNK
+from .parallel import stage_layers
 
 GIB = 2**30
 
 
-def count_parameters(config: MathTransformerConfig) -> int:
-    """Parameters of the model that ``config`` describes, without building it."""
-    heads, kv_heads, head_dim, hidden = config.num_attention_heads, config.kv_heads, config.head_dim, config.hidden_size
-    attention = hidden * head_dim * (2 * heads + 2 * kv_heads)
-    attention += head_dim * (heads + 2 * kv_heads) if config.qkv_bias else 0
-    attention += 2 * head_dim if config.qk_norm else 0
-    layer = attention + 3 * hidden * config.intermediate_size + 2 * hidden
-    embeddings = config.vocab_size * hidden * (1 if config.tie_word_embeddings else 2)
-    return config.num_hidden_layers * layer + embeddings + hidden
+@dataclass(frozen=True)
+class Stage:
+    """What a pipeline stage holds, on one device of it; without a pipeline, the whole model."""
+
+    num_layers: int
+    layer: int
+    """Parameters of one layer: its part of the matrices, and the norms."""
+    ends: int
+    """Parameters of embedding, last norm and head, where the stage has them: whole on every tensor rank."""
+    has_head: bool
+
+    @property
+    def parameters(self) -> int:
+        return self.num_layers * self.layer + self.ends
 
 
-def training_memory(config: MathTransformerConfig, batch_size: int, length: int, precision: str = "float32") -> dict[str, int]:
-    """Bytes that a training step needs at its peak, by part.
+def pipeline_stages(config: MathTransformerConfig, layout: LayoutOptions) -> list[Stage]:
+    """What each stage of a layout holds, in order."""
+    embedding = config.vocab_size * config.hidden_size
+    head = 0 if config.tie_word_embeddings else embedding
+    layer = -(-layer_matrices(config) // layout.tensor) + layer_norms(config)
+    stages = []
+    for stage in range(layout.pipeline):
+        first, last = stage == 0, stage == layout.pipeline - 1
+        ends = (embedding if first else 0) + (config.hidden_size + head if last else 0)
+        num_layers = len(stage_layers(config.num_hidden_layers, stage, layout.pipeline))
+        stages.append(Stage(num_layers, layer, ends, last))
+    return stages
 
-    Weights, gradients and AdamW's two moments are exact (float32, and a copy of the weights in the 16-bit type).
-    Activations count what autograd keeps per position and layer: ten tensors of the hidden size, four of which (residual
-    stream and norms) stay in float32, and four of the feed-forward size. The layer at work needs as much again.
+
+def training_memory(
+    config: MathTransformerConfig,
+    batch_size: int,
+    length: int,
+    precision: str = "float32",
+    layout: LayoutOptions | None = None,
+    micro_batch: int | None = None,
+    accumulation_steps: int = 1,
+) -> dict[str, int]:
+    """Bytes that a training step needs at its peak, by part, on the device that needs most.
+
+    Weights, gradients and AdamW's two moments are exact (float32, divided by shard x context; on a single device with a
+    copy of the weights in the 16-bit type). "gathered": see :func:`_state_memory`; activations: :func:`activation_memory`.
+
+    Args:
+        batch_size: rows over all devices.
+        layout: its sizes resolved (:func:`olympiad.training.layout.resolve_sizes`); a single device if absent.
+        micro_batch: rows that a device computes at once; its share of the batch if absent.
+        accumulation_steps: batches whose gradients make one step.
     """
-    parameters = count_parameters(config)
-    positions, item = batch_size * length, 4 if precision == "float32" else 2
-    per_layer = config.hidden_size * (4 * 4 + 6 * item) + config.intermediate_size * 4 * item
-    kept = 4 * config.hidden_size if config.gradient_checkpointing else per_layer
-    at_work = 2 * per_layer if config.gradient_checkpointing else per_layer
-    return {
-        "weights": (4 if precision == "float32" else 6) * parameters,
-        "gradients": 4 * parameters,
-        "optimizer": 8 * parameters,
-        "activations": positions * (config.num_hidden_layers * kept + at_work),
-        "logits": 2 * 4 * min(CHUNK, positions) * config.vocab_size,
-    }
+    layout = layout or LayoutOptions()
+    item = 4 if precision == "float32" else 2
+    rows = -(-batch_size // (layout.replicate * (layout.shard or 1)))
+    at_once = min(micro_batch or rows, rows)
+    micro_batches = -(-rows // at_once)
+    positions = at_once * -(-length // (layout.context * layout.tensor))  # of which this device makes the logits
+    needs = []
+    for index, stage in enumerate(pipeline_stages(config, layout)):
+        parts = _state_memory(stage, layout, item, micro_batches * accumulation_steps > 1)
+        in_flight = micro_batches if layout.pipeline > 1 else 1
+        if layout.pipeline_schedule == "1F1B":
+            in_flight = min(in_flight, layout.pipeline - index)
+        parts["activations"] = activation_memory(config, at_once, length, item, layout, stage.num_layers, in_flight)
+        parts["logits"] = 2 * 4 * min(CHUNK, positions) * config.vocab_size if stage.has_head else 0
+        needs.append(parts)
+    return max(needs, key=lambda parts: sum(parts.values()))
 
 
-def flops_per_position(config: MathTransformerConfig, length: int) -> tuple[int, int]:
-    """Floating-point operations of forward and backward pass, for one position among ``length``: layers, and projection.
+def _state_memory(stage: Stage, layout: LayoutOptions, item: int, accumulates: bool) -> dict[str, int]:
+    """Bytes of what a device keeps from step to step, and of what it gathers from the shards for a while.
 
-    6 for each weight that a position is multiplied with, and 12 x layers x attention size x length for attention: the
-    count of PaLM (arXiv:2204.02311, appendix B), as if every position saw all others; recomputation is not counted.
+    FSDP2 gathers two layers at a time (the one at work and the next), embedding and head, in float32; in a pipeline, with
+    several micro-batches, all of the stage. Gradients are whole until they are sent: those of two layers, or all of them
+    when several backward passes come before. Autocast keeps 16-bit copies of all weights for the whole step.
     """
-    head = config.vocab_size * config.hidden_size
-    embeddings = head * (1 if config.tie_word_embeddings else 2)
-    attention_size = config.num_attention_heads * config.head_dim
-    body = 6 * (count_parameters(config) - embeddings) + 12 * config.num_hidden_layers * attention_size * length
-    return body, 6 * head
+    shards = (layout.shard or 1) * layout.context
+    own = -(-stage.parameters // shards)
+    parts = {"weights": 4 * own, "gradients": 4 * own, "optimizer": 8 * own}
+    copies = 2 * stage.parameters if item == 2 else 0
+    if layout.replicate * shards == 1:
+        parts["weights"] += copies
+        return parts
+    at_work = min(2, stage.num_layers) * stage.layer
+    gathered = stage.parameters if layout.pipeline > 1 and accumulates else stage.ends + at_work
+    gradients = stage.parameters if accumulates else max(stage.ends, at_work)
+    return {**parts, "gathered": 4 * gathered + 4 * gradients + copies}
+
+
+def activation_memory(
+    config: MathTransformerConfig,
+    rows: int,
+    length: int,
+    item: int,
+    layout: LayoutOptions,
+    num_layers: int,
+    in_flight: int = 1,
+) -> int:
+    """Bytes of what autograd keeps of ``rows`` computed at once, for as many micro-batches as are ``in_flight``.
+
+    Per position and layer: ten tensors of the hidden size, four of which (residual stream and norms) stay in float32,
+    and four of the feed-forward size. Tensor parallelism divides all of them but the two inputs of the split matrices,
+    which are put together from the sequence's parts. Context parallelism divides positions, but every device keeps the
+    keys and values of all, for each query head. With checkpointing only the residual stream is kept, selectively also
+    what matrices and attention made. The layer at work needs as much again.
+    """
+    hidden, width, positions = config.hidden_size, config.intermediate_size, rows * -(-length // layout.context)
+    layer = positions * (-(-(hidden * (4 * 4 + 4 * item) + width * 4 * item) // layout.tensor) + 2 * hidden * item)
+    if layout.context > 1:
+        layer += rows * length * 2 * config.num_attention_heads * config.head_dim * item // layout.tensor
+    if not config.gradient_checkpointing:
+        return in_flight * num_layers * layer + layer
+    kept = 4 * hidden
+    if config.gradient_checkpointing == "selective":
+        kept += (6 * hidden + 2 * width) * item
+    return in_flight * num_layers * positions * -(-kept // layout.tensor) + 2 * layer
 
 
 def micro_batch_that_fits(config: MathTransformerConfig, rows: int, length: int, device: torch.device, precision: str) -> int:
@@ -92,13 +169,23 @@ def held_memory(device: torch.device) -> int:
     return torch.cuda.memory_reserved(device) if device.type == "cuda" else psutil.Process().memory_info().rss
 
 
-def check_memory(config: MathTransformerConfig, batch_size: int, length: int, device: torch.device, precision: str) -> None:
+def check_memory(
+    config: MathTransformerConfig,
+    batch_size: int,
+    length: int,
+    device: torch.device,
+    precision: str,
+    layout: LayoutOptions | None = None,
+    micro_batch: int | None = None,
+    accumulation_steps: int = 1,
+) -> None:
     """Refuse a run that can't fit, before anything is allocated: the system would kill it without a word.
 
     Raises:
         OutOfMemory: with the numbers by part, and what to turn down.
     """
-    parts, available = training_memory(config, batch_size, length, precision), available_memory(device)
+    parts = training_memory(config, batch_size, length, precision, layout, micro_batch, accumulation_steps)
+    available = available_memory(device)
     if sum(parts.values()) > available:
         raise OutOfMemory(
             f"training would need more memory than {device} has: {_advice(parts, available, config, batch_size, length)}"
@@ -106,10 +193,18 @@ def check_memory(config: MathTransformerConfig, batch_size: int, length: int, de
 
 
 def out_of_memory(
-    config: MathTransformerConfig, batch_size: int, length: int, device: torch.device, precision: str
+    config: MathTransformerConfig,
+    batch_size: int,
+    length: int,
+    device: torch.device,
+    precision: str,
+    layout: LayoutOptions | None = None,
+    micro_batch: int | None = None,
+    accumulation_steps: int = 1,
 ) -> OutOfMemory:
     """The error for a step that ran out of memory all the same."""
-    parts, available = training_memory(config, batch_size, length, precision), available_memory(device) + held_memory(device)
+    parts = training_memory(config, batch_size, length, precision, layout, micro_batch, accumulation_steps)
+    available = available_memory(device) + held_memory(device)
     return OutOfMemory(f"{device} ran out of memory: {_advice(parts, available, config, batch_size, length)}")
 
 

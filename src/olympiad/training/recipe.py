@@ -28,6 +28,7 @@ from olympiad.model import MathTransformerConfig, MathTransformerDecoder
 from olympiad.tokenizer import MathTokenizer
 
 from .console import RunConsole
+from .devices import ClusterOptions
 from .dry_run import print_dry_run
 from .errors import CheckpointError
 from .keeping import find_checkpoint
@@ -41,10 +42,10 @@ from .trainer import Trainer
 Resume = Literal["never", "always", "auto"]
 
 
-def describe_recipe(run: RunConfig) -> bool:
-    """Print what ``run`` would take, without data or weights; whether it fits."""
+def describe_recipe(run: RunConfig, cluster: ClusterOptions | None = None) -> bool:
+    """Print what ``run`` would take on ``cluster``, or on this machine, without data or weights; whether it fits."""
     _fit_vocabulary(run.model, _tokenizer(run))
-    return print_dry_run(run, _device())
+    return print_dry_run(run, _device(), cluster)
 
 
 def run_recipe(run: RunConfig, resume: Resume = "never") -> Trainer:
@@ -71,6 +72,8 @@ def run_recipe(run: RunConfig, resume: Resume = "never") -> Trainer:
 
 def _run(run: RunConfig, resume: bool, layout: Layout) -> Trainer:
     console = RunConsole(quiet=not layout.is_first)
+    for derived in run.derived:
+        console.print(str(derived))
     tokenizer = _tokenizer(run)
     _fit_vocabulary(run.model, tokenizer)
     train_set, validation_sets = load_datasets(run, tokenizer, console)

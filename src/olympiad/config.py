@@ -204,6 +204,10 @@ class RunConfig(TrainingOptions):
     """Of the initial weights and the order of the data."""
     model: MathTransformerConfig = Field(default_factory=MathTransformerConfig)
     data: DataOptions = Field(default_factory=DataOptions)
+    start_from: Path | None = None
+    """A checkpoint (or a run's folder) whose weights a new run begins with; the optimizer begins anew."""
+    lora: LoraOptions | None = None
+    """Train adapters beside frozen weights; they are written to adapter/ at the end."""
     tensorboard: bool = False
     wandb: bool = False
     _derived: tuple[Derived, ...] = PrivateAttr(default=())

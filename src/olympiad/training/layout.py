@@ -123,13 +123,18 @@ class Layout:
             self.mesh = None
 
 
+def processes() -> int:
+    """How many there are, by what ``torchrun`` (or anything that sets WORLD_SIZE) says."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def start_layout(options: LayoutOptions, device: str | torch.device | None = None, timeout_seconds: float = 600.0) -> Layout:
     """Join the other processes, if ``torchrun`` (or anything that sets RANK and WORLD_SIZE) started some.
 
     Raises:
         ConfigError: the sizes do not multiply to the number of processes.
     """
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    world_size = processes()
     sizes = resolve_sizes(options, world_size)
     kind = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if world_size == 1:

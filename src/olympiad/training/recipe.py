@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 
-from olympiad.config import ConfigError, RunConfig, to_toml
+from olympiad.config import ConfigError, LoraOptions, RunConfig, to_toml
 from olympiad.data import (
     DataPreprocessor,
     MathDataset,
@@ -31,12 +31,15 @@ from .console import RunConsole
 from .devices import ClusterOptions
 from .dry_run import print_dry_run
 from .errors import CheckpointError
+from .horizon import horizon
 from .keeping import find_checkpoint
-from .layout import Layout, start_layout
+from .layout import Layout, processes, start_layout
+from .layout_check import check_layout
+from .lora import add_lora, merge_lora, save_adapter
 from .memory import check_memory
 from .metrics import create_sinks
 from .sharded import MARKER
-from .state import checkpoints_in, open_checkpoint
+from .state import checkpoints_in, load_averaged, open_checkpoint
 from .trainer import Trainer
 
 Resume = Literal["never", "always", "auto"]
@@ -63,6 +66,8 @@ def run_recipe(run: RunConfig, resume: Resume = "never") -> Trainer:
         raise ConfigError(
             f"{run.folder} holds a run already ({earlier[0]}): go on with it by --resume, or choose another --name"
         )
+    _check_lora(run)
+    check_layout(run.model, run.layout, run.data.batch_size, processes())
     layout = start_layout(run.layout, _device(), run.health.timeout_seconds)
     try:
         return _run(run, resume == "always" or (resume == "auto" and bool(earlier)), layout)
@@ -80,8 +85,11 @@ def _run(run: RunConfig, resume: bool, layout: Layout) -> Trainer:
     rows = -(-run.data.batch_size // layout.data_size)
     if layout.mesh is None and run.micro_batch != "auto":
         check_memory(run.model, min(run.micro_batch or rows, rows), train_set.longest, layout.device, run.precision)
-    with torch.device("meta") if layout.mesh is not None else nullcontext():  # no process ever holds all weights
+    # Over several processes no one ever holds all weights, unless adapters (which are drawn in place) go beside them.
+    with torch.device("meta") if layout.mesh is not None and run.lora is None else nullcontext():
         model = MathTransformerDecoder(run.model, seed=run.seed)
+    if run.lora is not None:
+        add_lora(model, run.lora, run.seed)
     trainer = Trainer(
         model,
         create_dataloader(train_set, run.data.batch_size, seed=run.seed, num_workers=run.data.num_workers),
@@ -95,14 +103,37 @@ def _run(run: RunConfig, resume: bool, layout: Layout) -> Trainer:
     )
     if resume:
         trainer.load_newest()
+    elif run.start_from is not None:
+        trainer.load_weights(run_checkpoint(run.start_from))
     if layout.is_first:
         try:
             run.folder.mkdir(parents=True, exist_ok=True)
             (run.folder / "run.toml").write_text(to_toml(run), encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"can't write into the run's folder {run.folder}: {error.strerror}") from error
-    trainer.train_until(run.num_epochs, run.num_steps)
+    plan = horizon(run.num_tokens, run.num_epochs, train_set.num_tokens, trainer.steps_per_epoch)
+    if plan.warning:
+        console.print(plan.warning)
+    num_steps = min(run.num_steps or plan.num_steps, plan.num_steps)
+    trainer.train_until(plan.num_epochs, num_steps if run.num_tokens or run.num_steps else None)
+    if run.lora is not None and layout.is_first and layout.mesh is None:
+        save_adapter(trainer.model, run.folder / "adapter", str(run.start_from or run.folder))
+        console.print(f"Adapter written to {run.folder / 'adapter'}")
     return trainer
+
+
+def _check_lora(run: RunConfig) -> None:
+    if run.lora is not None and run.layout.tensor > 1:
+        raise ConfigError("lora: adapters are not split by tensor parallelism; use layout.shard, which splits their base")
+    if run.lora is not None and run.start_from is None:
+        raise ConfigError("lora: adapters need a trained model below them; name it with start_from")
+
+
+def run_checkpoint(path: Path) -> Path:
+    """A checkpoint, or the best one of a run's folder."""
+    if not path.is_dir() or (path / MARKER).exists():
+        return path
+    return find_checkpoint(path / "checkpoints" if (path / "checkpoints").is_dir() else path, "best_model.pt")
 
 
 def _device() -> torch.device:
@@ -196,19 +227,14 @@ def load_model(path: str | os.PathLike[str]) -> tuple[MathTransformerDecoder, Ma
     Raises:
         CheckpointError: see :func:`olympiad.training.checkpoint.read_checkpoint`; or its weights do not fit its config.
     """
-    path = Path(path)
-    if path.is_dir() and not (path / MARKER).exists():
-        path = find_checkpoint(path / "checkpoints" if (path / "checkpoints").is_dir() else path, "best_model.pt")
-    saved = open_checkpoint(path)
+    saved = open_checkpoint(path := run_checkpoint(Path(path)))
     try:
         model = MathTransformerDecoder(MathTransformerConfig(**saved.facts["config"]))
+        if adapters := saved.facts.get("lora"):
+            add_lora(model, LoraOptions(**adapters), seed=0)
     except ValueError as error:
         raise CheckpointError(f"{path} does not describe a model: {error}") from error
-    averaged = any(name.startswith("average.") for name in saved.shapes)
-    targets = {f"{'average' if averaged else 'model'}.{name}": parameter for name, parameter in model.named_parameters()}
-    wrong = [name for name, parameter in targets.items() if saved.shapes.get(name) != tuple(parameter.shape)]
-    if wrong:
-        raise CheckpointError(f"{path} does not hold the weights that its config describes: {', '.join(wrong[:5])}")
-    saved.fill(targets)
+    load_averaged(saved, model)
+    merge_lora(model)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return model.eval().to(device), MathTokenizer.from_json(saved.facts["tokenizer"])

@@ -182,6 +182,27 @@ def check_same_data(saved: Saved, now: dict[str, Any], resuming: bool) -> None:
         )
 
 
+def load_averaged(saved: Saved, model: nn.Module, layout: Layout | None = None, strict: bool = True) -> None:
+    """Copy the weights, averaged ones where there are some: what is evaluated, published, or fine-tuned.
+
+    Args:
+        strict: every weight of the model has to be there; else adapters, say, may be new.
+
+    Raises:
+        CheckpointError: a weight is missing or of another shape.
+    """
+    reshard(model)
+    targets: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        kind = "average" if f"average.{name}" in saved.shapes else "model"
+        if strict or f"{kind}.{name}" in saved.shapes:
+            targets[f"{kind}.{name}"] = parameter
+    wrong = [name for name, target in targets.items() if saved.shapes.get(name) != tuple(target.shape)]
+    if wrong or not targets:
+        raise CheckpointError(f"{saved.path} does not hold the weights of this model: {', '.join(wrong[:5])}")
+    saved.fill(targets, layout)
+
+
 def take_over(
     saved: Saved,
     model: nn.Module,

@@ -40,13 +40,14 @@ from .inputs import display_path, loader_parts
 from .interruption import StopSignals
 from .keeping import Keeper, find_checkpoint
 from .layout import Layout, start_layout
+from .lora import lora_options
 from .memory import flops_per_position, is_out_of_memory, micro_batch_that_fits, out_of_memory
 from .metrics import JsonlSink, MetricsSink
 from .optimizer import WeightAverage, create_optimizer, learning_rate_fraction
 from .parallel import initialize_weights, lay_out
 from .progress import Progress
 from .samples import sample_solutions
-from .state import Saved, check_same_data, flat_tensors, latest_checkpoint, open_checkpoint, take_over
+from .state import Saved, check_same_data, flat_tensors, latest_checkpoint, load_averaged, open_checkpoint, take_over
 from .validation import evaluate
 
 Loader = DataLoader[Any]
@@ -232,6 +233,17 @@ class Trainer:
             raise CheckpointError(f"nothing to resume: {self.checkpoint_dir} holds no checkpoint that can be read")
         self._load(path, same_data=True)
         self.console.print(f"Resuming from {display_path(path)}")
+
+    def load_weights(self, path: str | os.PathLike[str]) -> None:
+        """Begin with the weights of a checkpoint (averaged ones, if it has some) and nothing else of it.
+
+        Raises:
+            CheckpointError, CheckpointMismatch: it is of another architecture or vocabulary, or damaged.
+        """
+        saved = open_checkpoint(Path(path))
+        check_architecture(saved.path, saved.facts["config"], self.model.config)
+        load_averaged(saved, self.model, self.layout, strict=lora_options(self.model) is None)
+        self.console.print(f"Starting from the weights of {display_path(saved.path)}")
 
     def train_until(self, num_epochs: int | None = None, num_steps: int | None = None) -> None:
         """Train up to ``num_epochs`` in all, or as far as was planned; do nothing where that is done already."""
@@ -485,6 +497,7 @@ class Trainer:
             **asdict(self.progress),
             "average_updates": self.average.num_updates if self.average else 0,
             "config": self.model.config.model_dump(),
+            "lora": adapters.model_dump(mode="json") if (adapters := lora_options(self.model)) else None,
             "options": self.options.model_dump(mode="json"),
             "seed": self.order.seed,
             "batch_size": self.order.batch_size,

@@ -252,7 +252,7 @@ def test_large_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_large_batch_is_refused_with_other_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards against telling someone whose batch is too large to take a smaller model."""
     monkeypatch.setattr(memory, "available_memory", lambda device: 1 * GIB)
-    with pytest.raises(OutOfMemory, match=r"turn down batch_size \(now 64\).* gradient_checkpointing = true") as caught:
+    with pytest.raises(OutOfMemory, match=r"the batch of 64 stays.* gradient_checkpointing = true") as caught:
         check_memory(get_small_config(), 64, 512, CPU, "float32")
     assert "the model alone" not in str(caught.value)
     config = get_small_config()
@@ -278,9 +278,7 @@ def test_running_out_in_a_step(tiny: Any, monkeypatch: pytest.MonkeyPatch, tmp_p
 
     monkeypatch.setattr(trainer, "_step", failing)
     monkeypatch.setattr(memory, "available_memory", lambda device: 0)
-    with pytest.raises(
-        OutOfMemory, match=r"cpu ran out of memory: about \d+\.\d\d GiB are needed \(weights .*turn down batch_size"
-    ):
+    with pytest.raises(OutOfMemory, match=r"cpu ran out of memory: about \d+\.\d\d GiB are needed \(weights .*micro_batch"):
         trainer.train(num_epochs=1)
 
 

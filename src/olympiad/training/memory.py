@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,14 +139,45 @@ def activation_memory(
     return in_flight * num_layers * positions * -(-kept // layout.tensor) + 2 * layer
 
 
-def micro_batch_that_fits(config: MathTransformerConfig, rows: int, length: int, device: torch.device, precision: str) -> int:
-    """The most rows, halved from ``rows`` until they fit, that a device can compute at once, by the estimate of
-    :func:`training_memory`; on a GPU nine tenths of what is free are taken."""
-    available = available_memory(device) * (0.9 if device.type == "cuda" else 0.8)
-    micro_batch = rows
-    while micro_batch > 1 and sum(training_memory(config, micro_batch, length, precision).values()) > available:
+def micro_batch_that_fits(
+    config: MathTransformerConfig,
+    batch_size: int,
+    length: int,
+    device: torch.device,
+    precision: str,
+    layout: LayoutOptions | None = None,
+    attempt: Callable[[int], None] | None = None,
+) -> int:
+    """The most rows, halved from a rank's share of the batch until they fit, that a device can compute at once.
+
+    Args:
+        attempt: computes so many rows, or runs out of memory. Without it the estimate of :func:`training_memory` decides,
+            as it has to on a CPU, where the system kills whoever takes too much.
+    """
+    micro_batch = -(-batch_size // (layout.replicate * (layout.shard or 1) if layout else 1))
+    while micro_batch > 1:
+        if attempt is None:
+            parts = training_memory(config, batch_size, length, precision, layout, micro_batch)
+            fits = sum(parts.values()) <= 0.8 * available_memory(device)
+        else:
+            fits = _fits(attempt, micro_batch)
+        if fits:
+            break
         micro_batch = -(-micro_batch // 2)
     return micro_batch
+
+
+def _fits(attempt: Callable[[int], None], micro_batch: int) -> bool:
+    try:
+        attempt(micro_batch)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
+    finally:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    return True
 
 
 def available_memory(device: torch.device) -> int:
@@ -214,7 +246,8 @@ def _advice(parts: dict[str, int], available: int, config: MathTransformerConfig
     if fixed > available:
         advice = f"the model alone does not fit: take a smaller one (--config small, or hidden_size under {config.hidden_size})"
     else:
-        advice = f"turn down batch_size (now {batch_size}) and raise accumulation_steps, or max_sequence_length (now {length})"
+        advice = f'set micro_batch = "auto" (the batch of {batch_size} stays), or turn down batch_size, or max_sequence_length'
+        advice += f" (now {length})"
         if not config.gradient_checkpointing:
             advice += ", or set gradient_checkpointing = true"
     return f"about {sum(parts.values()) / GIB:.2f} GiB are needed ({numbers}), {available / GIB:.2f} GiB can be had; {advice}"

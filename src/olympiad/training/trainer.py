@@ -127,16 +127,38 @@ class Trainer:
 
     def _make_compute(self) -> Compute:
         options, rows = self.options, -(-self.order.batch_size // self.layout.data_size)
-        if self.options.precision == "float16" and self.layout.mesh is not None:
+        if options.precision == "float16" and self.layout.mesh is not None:
             raise ConfigError("float16 scales its loss by what one process sees: with several, use bfloat16")
-        micro_batch = options.micro_batch
-        if micro_batch == "auto":
-            fits = micro_batch_that_fits(self.model.config, rows, self.dataset.longest, self.device, options.precision)
-            micro_batch = int(min(self.layout.gather(fits)))
-            self.console.print(f"Micro-batch: {micro_batch} of {rows} rows at once")
         longest = max(loader.dataset.longest for loader in (self.train_loader, *self.val_loaders.values()))  # type: ignore[attr-defined]
-        z_loss = options.optimizer.z_loss
-        return Compute(self.model, self.layout, options.precision, rows, longest - 1, micro_batch, z_loss)
+
+        def compute(micro_batch: int | None) -> Compute:
+            z_loss = options.optimizer.z_loss
+            return Compute(self.model, self.layout, options.precision, rows, longest - 1, micro_batch, z_loss)
+
+        def attempt(micro_batch: int) -> None:
+            """The longest rows, forward, backward, and a first step at no learning rate, which makes the moments."""
+            shape = (micro_batch, longest - 1)
+            batch = Batch(
+                input_ids=torch.ones(shape, dtype=torch.long), targets=torch.ones(shape, dtype=torch.long), rows=torch.zeros(0)
+            )
+            try:
+                compute(micro_batch).backward(batch, micro_batch * (longest - 1))
+                for group in self.optimizer.param_groups:
+                    group["lr"] = 0.0
+                self.optimizer.step()
+            finally:
+                self.optimizer.zero_grad(set_to_none=True)
+                self.optimizer.state.clear()
+
+        if options.micro_batch != "auto":
+            return compute(options.micro_batch)
+        # Several ranks would have to run out of memory together, so they trust the estimate.
+        tried = attempt if self.device.type == "cuda" and self.layout.mesh is None else None
+        config, size = self.model.config, self.order.batch_size
+        fits = micro_batch_that_fits(config, size, longest, self.device, options.precision, self.layout.sizes, tried)
+        micro_batch = min(self.layout.gather(fits))
+        self.console.print(f"Micro-batch: {micro_batch} of {rows} rows at once")
+        return compute(micro_batch)
 
     @property
     def val_loader(self) -> Loader | None:
@@ -212,8 +234,10 @@ class Trainer:
     def _explained(self, error: BaseException) -> BaseException:
         """The error in words that help, where there are some."""
         if is_out_of_memory(error):
-            config, order = self.model.config, self.order
-            return out_of_memory(config, order.batch_size, self.dataset.longest, self.device, self.options.precision)
+            config, order, options = self.model.config, self.order, self.options
+            micro_batch, sizes = self.compute.micro_batch, self.layout.sizes
+            longest, steps = self.dataset.longest, options.accumulation_steps
+            return out_of_memory(config, order.batch_size, longest, self.device, options.precision, sizes, micro_batch, steps)
         if self.layout.mesh is not None and not isinstance(error, TrainingError):
             return TrainingError(
                 f"process {self.layout.rank} lost the others at step {self.progress.step + 1} ({str(error).splitlines()[0]:.200}): "

@@ -94,18 +94,19 @@ def test_one_curve_packed(world_size: int, golden: dict[str, Any], tmp_path: Pat
 @pytest.mark.slow
 def test_save_at_any_layout_load_at_any(golden: dict[str, Any], tmp_path: Path) -> None:
     """Guards against a checkpoint that only the layout that wrote it can read, or reads with moments mixed up."""
-    for saved, layout in LAYOUTS.items():
-        job = {"folder": saved, "options": layout, "stop": 4}
-        (result,) = run_jobs(SIZES[saved], [job], tmp_path / "save")
-        assert result["step"] in (4, 5), "stopped at the step of the signal, or, agreed on, at the next"
-        (tmp_path / "save" / "results.jsonl").unlink()
-    for loaded, layout in LAYOUTS.items():
-        here = tmp_path / f"load-{loaded}"
-        for saved in LAYOUTS:
-            shutil.copytree(tmp_path / "save" / saved, here / saved)
-        jobs = [{"folder": saved, "options": layout, "resume": True} for saved in LAYOUTS]
-        for saved, result in zip(LAYOUTS, run_jobs(SIZES[loaded], jobs, here), strict=True):
+    for world_size in (1, 2, 4):  # one start of so many processes for all that they have to do
+        here = [name for name in LAYOUTS if SIZES[name] == world_size]
+        jobs = [{"folder": name, "options": LAYOUTS[name], "stop": 4} for name in here]
+        for result in run_jobs(world_size, jobs, tmp_path / f"save-{world_size}"):
+            assert result["step"] in (4, 5), "stopped at the step of the signal, or, agreed on, at the next"
+    for world_size in (1, 2, 4):
+        pairs = [(saved, loaded) for saved in LAYOUTS for loaded in LAYOUTS if SIZES[loaded] == world_size]
+        folder = tmp_path / f"load-{world_size}"
+        for saved, loaded in pairs:
+            shutil.copytree(tmp_path / f"save-{SIZES[saved]}" / saved, folder / f"{saved} to {loaded}")
+        jobs = [{"folder": f"{saved} to {loaded}", "options": LAYOUTS[loaded], "resume": True} for saved, loaded in pairs]
+        for job, result in zip(jobs, run_jobs(world_size, jobs, folder), strict=True):
             try:
                 assert_equal_curves(result["rows"], golden["padded"])
             except AssertionError as error:
-                raise AssertionError(f"saved at {saved}, loaded at {loaded}: {error}") from error
+                raise AssertionError(f"{job}: {error}") from error

@@ -41,14 +41,14 @@ def flat_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, average: di
 
 def nested(tensors: dict[str, Tensor]) -> dict[str, Any]:
     """Flat names as the dictionaries of a single file, the guide's."""
-    states: dict[str, Any] = {"model_state_dict": {}, "optimizer_state_dict": {"state": {}}, "average_state_dict": {}}
+    states: dict[str, Any] = {"model_state_dict": {}, "optimizer_state_dict": {"state": {}}}
     for name, tensor in tensors.items():
         kind, rest = name.split(".", 1)
         if kind == "optimizer":
             parameter, key = rest.rsplit(".", 1)
             states["optimizer_state_dict"]["state"].setdefault(parameter, {})[key] = tensor
         else:
-            states[f"{kind}_state_dict"][rest] = tensor
+            states.setdefault(f"{kind}_state_dict", {})[rest] = tensor
     return states
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 
 from olympiad.data import MathDataset, MathProblem, create_dataloader
 from olympiad.model import MathTransformerConfig, MathTransformerDecoder
@@ -15,6 +16,8 @@ from olympiad.tokenizer.training import train_tokenizer
 from olympiad.training import CheckpointOptions, HealthOptions, LayoutOptions, OptimizerOptions, Trainer, TrainingOptions
 from olympiad.training.metrics import read_metrics
 
+settings.register_profile("shared machine", deadline=None)  # how long an example takes says nothing there
+settings.load_profile("shared machine")
 torch.set_num_threads(1)  # the order of float additions, and so the last bit, depends on it
 
 

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from olympiad.config import PROJECTIONS, LoraOptions
+from olympiad.config import PROJECTIONS, LoraOptions, OptimizerOptions
 from olympiad.data import create_dataloader
 from olympiad.model import MathTransformerConfig, MathTransformerDecoder
 from olympiad.training import CheckpointError, CheckpointMismatch, Trainer, TrainingInterrupted, TrainingOptions
@@ -166,7 +166,7 @@ def test_only_adapters_train(tiny: Any, tmp_path: Path, fields: dict[str, Any]) 
 def test_optimizer_holds_adapters_only() -> None:
     """Guards against moments for frozen weights: the memory that LoRA is there to save."""
     model = adapted()
-    held = [parameter for group in create_optimizer(model, 1e-3).param_groups for parameter in group["params"]]
+    held = [parameter for group in create_optimizer(model, OptimizerOptions()).param_groups for parameter in group["params"]]
     assert {id(parameter) for parameter in held} == {id(matrix) for matrix in lora_parameters(model).values()}
 
 

@@ -82,8 +82,9 @@ class Chunk(NamedTuple):
 
     steps: int
     seconds: float
+    processor_seconds: float
+    """Of all threads: other work on the machine changes it less than the time."""
     work: Work
-    losses: list[float]
 
 
 class Stopped(Exception):
@@ -117,24 +118,23 @@ class Gate:
         """A batch was made, that a coming step will train on."""
         self._batches.append(work)
 
-    def step(self, loss: float = float("nan"), batches: int = 1) -> None:
+    def step(self, batches: int = 1) -> None:
         """A step of so many batches is done; at the end of the turn, tell and wait for the next one."""
         for _ in range(batches):
             self._work += self._batches.popleft()
-        self._losses.append(loss)
-        self.done += 1
-        if len(self._losses) < self._turn and self.done < self.total:
+        self.done, self._taken = self.done + 1, self._taken + 1
+        if self._taken < self._turn and self.done < self.total:
             return
-        self.pipe.send(Chunk(len(self._losses), time.perf_counter() - self._started, self._work, self._losses))
-        if self.done < self.total:
-            self._wait()
+        now, processor = time.perf_counter(), time.process_time()
+        self.pipe.send(Chunk(self._taken, now - self._started, processor - self._processor_started, self._work))
+        self._wait()  # after the last step too: saving and evaluating would disturb the others
 
     def _wait(self) -> None:
         turn = self.pipe.recv()
-        if turn is None:
+        if turn is None and self.done < self.total:
             raise Stopped
-        self._turn, self._work, self._losses = turn, Work(), []
-        self._started = time.perf_counter()
+        self._turn, self._taken, self._work = turn, 0, Work()
+        self._started, self._processor_started = time.perf_counter(), time.process_time()
 
 
 def peak_bytes() -> int:
@@ -187,7 +187,7 @@ class GateSink:
 
     def log(self, row: dict[str, Any]) -> None:
         if "loss" in row:
-            self.gate.step(row["loss"])
+            self.gate.step()
 
     def rewind(self, step: int) -> None:
         pass
@@ -199,7 +199,8 @@ class GateSink:
 def training_options(learning_rate: float, optimizer: str) -> TrainingOptions:
     """Our options, in whichever form this version has them."""
     if "optimizer" in TrainingOptions.model_fields:
-        return TrainingOptions.model_validate({"optimizer": {"kind": optimizer, "learning_rate": learning_rate}})
+        rate = {"learning_rate": learning_rate} if optimizer == "adamw" else {}  # others know their own
+        return TrainingOptions.model_validate({"optimizer": {"kind": optimizer, **rate}})
     if optimizer != "adamw":
         raise SystemExit(
             f"this version of the package has no optimizer {optimizer!r}: TrainingOptions has no field 'optimizer'"
@@ -405,13 +406,19 @@ def plain_loop(plan: Plan, gate: Gate, dataset: CountedDataset, model: Any, mean
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            gate.step(loss.item())
+            loss.item()  # what a loop would log
+            gate.step()
 
 
 def run_litgpt(plan: Plan, gate: Gate) -> None:
-    from litgpt.config import Config
-    from litgpt.model import GPT
-    from litgpt.utils import chunked_cross_entropy
+    try:
+        from litgpt.config import Config
+        from litgpt.model import GPT
+        from litgpt.utils import chunked_cross_entropy
+    except ModuleNotFoundError as error:  # in no extra: it pins a huggingface_hub that Transformers 5 is too new for
+        raise SystemExit(
+            f"{error}: pip install lightning 'jsonargparse[signatures]' and pip install --no-deps litgpt"
+        ) from None
 
     dataset, config = counted_dataset(plan, gate, packing=True), get_small_config()
     gate.before_model()
@@ -524,11 +531,9 @@ class Side:
         self._pipe.send(steps)
         return self._receive()
 
-    def stop(self) -> dict[str, float]:
+    def end(self) -> dict[str, float]:
+        """Stop it, or let it go on to its end after its last step; ``peak_bytes``, and ``bits_per_byte`` of a finished run."""
         self._pipe.send(None)
-        return self.result()
-
-    def result(self) -> dict[str, float]:
         result = self._receive()
         self._process.join()
         return result

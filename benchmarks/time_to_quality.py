@@ -39,7 +39,7 @@ def steps_that_fit(names: list[str], plan: Plan, minutes: float, threads: int) -
         for side in sides:
             turns[side.name].append(side.turn(5))
     for side in sides:
-        side.stop()
+        side.end()
     per_step = {name: sum(t.seconds for t in done) / sum(t.steps for t in done) for name, done in turns.items()}
     return {name: max(round(minutes * 60 / seconds), 1) for name, seconds in per_step.items()}
 
@@ -58,7 +58,7 @@ def run_seed(steps: dict[str, int], plan: Plan, turn_seconds: float, minutes: fl
                 done[side.name] += turns[side.name][-1].steps
     rows = []
     for side in sides:
-        result, own = side.result(), turns[side.name]
+        result, own = side.end(), turns[side.name]
         rows.append(
             {
                 "side": side.name,
@@ -84,7 +84,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
     names = list(dict.fromkeys(row["side"] for row in rows))
     by_seed = {(row["side"], row["seed"]): row["bits_per_byte"] for row in rows}
     print(
-        f"\n| side | runs | bits per byte ± standard error | less than {names[0]}, seed by seed | minutes | steps | epochs' tokens |"
+        f"\n| side | runs | bits per byte ± standard error | less than {names[0]}, seed by seed | minutes | steps | useful tokens |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for name in names:

@@ -84,7 +84,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
     names = list(dict.fromkeys(row["side"] for row in rows))
     by_seed = {(row["side"], row["seed"]): row["bits_per_byte"] for row in rows}
     print(
-        f"\n| side | runs | bits per byte ± standard error | less than {names[0]}, seed by seed | minutes | steps | useful tokens |"
+        f"\n| side | runs | bits per byte ± standard error | above {names[0]}, seed by seed | minutes | steps | useful tokens |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for name in names:

@@ -197,15 +197,8 @@ class GateSink:
 
 
 def training_options(learning_rate: float, optimizer: str) -> TrainingOptions:
-    """Our options, in whichever form this version has them."""
-    if "optimizer" in TrainingOptions.model_fields:
-        rate = {"learning_rate": learning_rate} if optimizer == "adamw" else {}  # others know their own
-        return TrainingOptions.model_validate({"optimizer": {"kind": optimizer, **rate}})
-    if optimizer != "adamw":
-        raise SystemExit(
-            f"this version of the package has no optimizer {optimizer!r}: TrainingOptions has no field 'optimizer'"
-        )
-    return TrainingOptions.model_validate({"learning_rate": learning_rate})
+    """Our options; Muon takes AdamW's learning rate, as its steps are scaled to AdamW's."""
+    return TrainingOptions.model_validate({"optimizer": {"kind": optimizer, "learning_rate": learning_rate}})
 
 
 def counted_dataset(plan: Plan, gate: Gate, packing: bool) -> CountedDataset:

@@ -6,8 +6,9 @@ Trains on MATH's training problems without those that are among the held-out pro
 (needs OLYMPIAD_DATA, or the Hub). The sides are described in ``peers.py``; ours-muon is ours with the Muon optimizer. All take the same peak
 learning rate, warm-up over 5% of their steps and cosine down to a tenth, weight decay and betas. First each side's speed
 is measured, in turns; then each gets as many steps as fit into the minutes, its schedule planned for them, and the sides of a
-seed run in turns of about ``--turn`` seconds, each on its own clock. The minutes are really those of steps; data set,
-model and evaluation are not in them.
+seed run in turns of about ``--turn`` seconds, each on its own clock. Minutes are minutes of the processor, summed over threads and divided by
+their number, so that other work on the machine takes none from a side; those of steps only: data set, model and evaluation are
+not in them.
 
 Bits per byte: the loss over the tokens of solutions and answers (their marks included), in bits, over the UTF-8 bytes of
 their text; for all sides by the same function, our model loaded with the side's weights. Problems longer than 512 tokens
@@ -35,13 +36,18 @@ def steps_that_fit(names: list[str], plan: Plan, minutes: float, threads: int) -
     turns: dict[str, list[Chunk]] = {side.name: [] for side in sides}
     for side in sides:
         side.turn(WARM_UP_STEPS)
-    while min(sum(turn.seconds for turn in done) for done in turns.values()) < max(minutes * 3, 10):
+    while min(minutes_of(done, threads) for done in turns.values()) < max(minutes / 20, 1 / 6):
         for side in sides:
             turns[side.name].append(side.turn(5))
     for side in sides:
         side.end()
-    per_step = {name: sum(t.seconds for t in done) / sum(t.steps for t in done) for name, done in turns.items()}
-    return {name: max(round(minutes * 60 / seconds), 1) for name, seconds in per_step.items()}
+    per_step = {name: minutes_of(done, threads) / sum(turn.steps for turn in done) for name, done in turns.items()}
+    return {name: max(round(minutes / each), 1) for name, each in per_step.items()}
+
+
+def minutes_of(turns: list[Chunk], threads: int) -> float:
+    """Minutes of the processor that some turns took."""
+    return sum(turn.processor_seconds for turn in turns) / threads / 60
 
 
 def run_seed(steps: dict[str, int], plan: Plan, turn_seconds: float, minutes: float, threads: int) -> list[dict[str, Any]]:
@@ -64,7 +70,8 @@ def run_seed(steps: dict[str, int], plan: Plan, turn_seconds: float, minutes: fl
                 "side": side.name,
                 "seed": plan.seed,
                 "bits_per_byte": result["bits_per_byte"],
-                "minutes": sum(turn.seconds for turn in own) / 60,
+                "minutes": minutes_of(own, threads),
+                "wall_minutes": sum(turn.seconds for turn in own) / 60,
                 "steps": side.total_steps,
                 "documents": sum(turn.work.documents for turn in own),
                 "tokens": sum(turn.work.tokens for turn in own),

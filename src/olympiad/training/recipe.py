@@ -34,6 +34,7 @@ from .keeping import find_checkpoint
 from .layout import Layout, start_layout
 from .memory import check_memory
 from .metrics import create_sinks
+from .precision import check_precision
 from .sharded import MARKER
 from .state import checkpoints_in, open_checkpoint
 from .trainer import Trainer
@@ -70,6 +71,7 @@ def run_recipe(run: RunConfig, resume: Resume = "never") -> Trainer:
 
 
 def _run(run: RunConfig, resume: bool, layout: Layout) -> Trainer:
+    check_precision(run.precision, layout.device, layout.sizes, run.model)
     console = RunConsole(quiet=not layout.is_first)
     tokenizer = _tokenizer(run)
     _fit_vocabulary(run.model, tokenizer)

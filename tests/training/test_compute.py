@@ -101,7 +101,7 @@ def test_few_compilations_whatever_the_lengths(counter: CompileCounterWithBacken
 
 
 def test_compiled_selective_checkpointing_keeps_products(counter: CompileCounterWithBackend) -> None:
-    """Guards against checkpointing around a compiled layer, which hides from it what may be kept: all is recomputed."""
+    """Guards against checkpointing around a compiled layer, whose code can't know then what is to be kept."""
     kept = {}
     for checkpointing in (False, "selective", True):
         model, layout = laid_out(checkpointing)
@@ -124,11 +124,13 @@ def test_compiled_selective_checkpointing_keeps_products(counter: CompileCounter
 
 
 def test_norms_are_watched_after_compilation(counter: CompileCounterWithBackend) -> None:
-    """Guards against hooks that came after a layer was compiled and are passed over: norms of zero."""
+    """Guards against hooks that a compiled layer passes over, or is compiled again for."""
     model, layout = laid_out()
     norms, compute = LayerNorms(model, layout), Compute(model, layout, "float32", rows=2, length=64)
     compute.backward(batch_of(2, 64), count=100)
+    before = counter.frame_count
     with norms.watching():
         compute.backward(batch_of(2, 64), count=100)
+    assert counter.frame_count == before
     numbers = norms.read()
     assert all(numbers[f"{name}/layer_{layer}"] > 0 for name in ("activation_rms", "gradient_norm") for layer in (0, 1))

@@ -98,6 +98,10 @@ def test_few_compilations_whatever_the_lengths(counter: CompileCounterWithBacken
     for rows, length in ((4, 60), (4, 100), (4, 400), (4, 222), (3, 333), (4, 512), (2, 130)):
         compute.backward(batch_of(rows, length), count=100)
     assert counter.frame_count <= 3, "one, and two more: for any length, and for any number of rows"
+    model.eval()
+    for rows, length in ((4, 70), (4, 300), (2, 90), (4, 512)):
+        compute.loss_sum(batch_of(rows, length))
+    assert counter.frame_count <= 6, "PyTorch stops compiling after eight"
 
 
 def test_compiled_selective_checkpointing_keeps_products(counter: CompileCounterWithBackend) -> None:

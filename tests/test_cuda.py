@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import copy
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
 
-from olympiad.model import MathTransformerConfig, MathTransformerDecoder
-from olympiad.training import OptimizerOptions
+from olympiad.config import LayoutOptions
+from olympiad.data import Batch
+from olympiad.model import MathTransformerConfig, MathTransformerDecoder, get_small_config
+from olympiad.training import OptimizerOptions, Trainer
+from olympiad.training.compute import Compute
+from olympiad.training.layout import Layout
 from olympiad.training.loss import next_token_loss
+from olympiad.training.memory import training_memory
 from olympiad.training.optimizer import create_optimizer
+from olympiad.training.parallel import lay_out
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -83,3 +94,133 @@ def test_muon_on_the_gpu(model: MathTransformerDecoder) -> None:
         optimizer.step()
     for (name, p), q in zip(model.named_parameters(), on_gpu.parameters(), strict=True):
         torch.testing.assert_close(q.cpu(), p, rtol=0, atol=5e-4, msg=name)  # of a largest step of about 7e-3
+
+
+def batch_of(rows: int, length: int, vocab_size: int = 32_768) -> Batch:
+    ids = torch.randint(1, vocab_size, (rows, length))
+    return Batch(input_ids=ids, targets=ids.roll(-1, 1), rows=torch.arange(rows))
+
+
+def compute_for(
+    config: MathTransformerConfig, precision: str = "bfloat16", compiled: bool = False, rows: int = 4
+) -> tuple[Compute, torch.optim.Optimizer]:
+    layout = Layout(torch.device("cuda"), LayoutOptions())
+    model = lay_out(MathTransformerDecoder(config, seed=0), layout, compiled, precision).train()
+    return Compute(model, layout, precision, rows, config.max_sequence_length), create_optimizer(model, OptimizerOptions())
+
+
+@pytest.fixture
+def one_process() -> Iterator[Layout]:
+    """The layout of several processes, of which there is one: FSDP2 and NCCL all the same."""
+    dist.init_process_group("cpu:gloo,cuda:nccl", store=dist.HashStore(), rank=0, world_size=1)
+    torch.cuda.set_device(0)
+    mesh = init_device_mesh("cuda", (1, 1, 1, 1), mesh_dim_names=("pipeline", "replicate", "weights", "tensor"))
+    layout = Layout(torch.device("cuda", 0), LayoutOptions(shard=1), 0, 1, mesh)
+    yield layout
+    layout.close()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_one_curve_under_fsdp(tiny: Any, tmp_path: Path, one_process: Layout, precision: str, compiled: bool) -> None:
+    """Guards against a sharded model that trains otherwise: weights gathered in another type, gradients summed in one."""
+    alone = tiny.trainer(tmp_path / "alone", device="cuda", precision=precision, compile=compiled)
+    alone.train(num_epochs=2)
+    again = tiny.trainer(tmp_path / "again", device="cuda", precision=precision, compile=compiled, validate=False)
+    fresh = MathTransformerDecoder(tiny.config(), seed=0)
+    sharded = Trainer(
+        fresh, again.train_loader, alone.val_loader, again.options, tmp_path / "sharded", layout=one_process
+    )  # fmt: skip
+    sharded.train(num_epochs=2)
+    assert sharded.train_losses == pytest.approx(alone.train_losses, rel=1e-5 if precision == "float32" else 1e-3)
+    assert sharded.val_losses == pytest.approx(alone.val_losses, rel=1e-5 if precision == "float32" else 1e-3)
+
+
+def test_varying_lengths_compile_twice_more_at_most() -> None:
+    """Guards against a compilation for each length, each layer, or the last, smaller batch."""
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    compute, _ = compute_for(get_small_config(), compiled=True)
+    for rows, length in ((4, 60), (4, 100), (4, 400), (4, 222), (3, 333), (4, 512), (2, 130)):
+        compute.backward(batch_of(rows, length), count=100)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 3
+
+
+def test_a_float8_step() -> None:
+    """Guards against a product that the hardware refuses, and a loss far from that of bfloat16."""
+    pytest.importorskip("torchao.float8")
+    if torch.cuda.get_device_capability() < (8, 9):
+        pytest.skip("this GPU has no float8")
+    losses: dict[str, list[float]] = {"bfloat16": [], "float8": []}
+    torch.manual_seed(0)
+    batch = batch_of(4, 500)
+    for precision, curve in losses.items():
+        compute, optimizer = compute_for(get_small_config(), precision, compiled=precision == "float8")
+        for _ in range(5):
+            curve.append(compute.backward(batch, count=2000).item() / 2000)
+            optimizer.step()
+            optimizer.zero_grad()
+    assert losses["float8"] == pytest.approx(losses["bfloat16"], rel=0.02)
+    assert losses["float8"] != losses["bfloat16"]
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_hot_part_of_a_step_waits_for_nothing(tiny: Any, tmp_path: Path, compiled: bool) -> None:
+    """Guards against a question to the device between the first kernel of a step and its last."""
+    trainer = tiny.trainer(tmp_path, device="cuda", precision="bfloat16", compile=compiled)
+    batch = next(iter(trainer.train_loader))
+    for hot in (False, False, True):  # the first ones compile, make the optimizer's state, move the rotary table
+        torch.cuda.set_sync_debug_mode("error" if hot else "default")
+        try:
+            trainer.compute.backward(batch, 100)
+            trainer._gradient_norm()
+            trainer._update(2.0)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_step_waits_once(tiny: Any, tmp_path: Path) -> None:
+    """Guards against a second question to the device in a step: the first is for loss and norm together."""
+    trainer = tiny.trainer(tmp_path, device="cuda", precision="bfloat16", num_problems=8)
+    trainer.progress.planned_epochs = 1
+    steps = trainer._steps_left_in_epoch()
+    trainer._step(next(steps), SimpleNamespace(received=0))  # type: ignore[arg-type]
+    batches = next(steps)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            trainer._step(batches, SimpleNamespace(received=0))  # type: ignore[arg-type]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert len([each for each in caught if "synchronizing" in str(each.message)]) == 1
+
+
+@pytest.mark.parametrize("checkpointing", [False, "selective", True])
+def test_memory_estimate_beside_a_measured_peak(checkpointing: Any) -> None:
+    """Guards against an estimate that refuses what fits, or lets through what does not."""
+    config = get_small_config().model_copy(update={"gradient_checkpointing": checkpointing})
+    before = torch.cuda.memory_allocated()
+    compute, optimizer = compute_for(config, rows=32)
+    batch = batch_of(32, 512)
+    torch.cuda.reset_peak_memory_stats()
+    for _ in range(2):
+        compute.backward(batch, count=32 * 512)
+        optimizer.step()
+        optimizer.zero_grad()
+    measured = torch.cuda.max_memory_allocated() - before
+    estimate = sum(training_memory(config, 32, 512, "bfloat16").values())
+    # Eager layers keep more than compiled ones, and selective checkpointing is not told apart from full.
+    assert (0.3 if checkpointing == "selective" else 0.6) < estimate / measured < 2.0
+
+
+def test_grouped_attention_in_16_bits_stays_grouped(model: MathTransformerDecoder) -> None:
+    """Guards against keys and values repeated for each query head because rotation had made them float32."""
+    model.cuda()
+    ids = torch.randint(32_768, (2, 64), device="cuda")
+    with torch.profiler.profile() as profile, torch.autocast("cuda", torch.bfloat16):
+        model.hidden_states(ids)
+    names = {event.key for event in profile.key_averages()}
+    assert "aten::repeat_interleave" not in names
+    assert any("flash_attention" in name or "cudnn_attention" in name for name in names), sorted(names)

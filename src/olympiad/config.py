@@ -24,7 +24,7 @@ class ConfigError(UserError, ValueError):
 
 
 Model = TypeVar("Model", bound=BaseModel)
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["float32", "bfloat16", "float16", "float8"]
 Projection = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 PROJECTIONS: tuple[Projection, ...] = get_args(Projection)
 
@@ -120,7 +120,7 @@ class TrainingOptions(BaseModel):
     micro_batch: int | Literal["auto"] | None = None
     """Rows that a device computes at once; a batch's share if absent; "auto" finds the most that fit. Changes memory, no result."""
     precision: Precision = "float32"
-    """Of the matrix products; weights and optimizer stay in float32."""
+    """Of the matrix products; weights and optimizer stay in float32. float8: that of the layers, else bfloat16; Ada or Hopper."""
     compile: bool = False
     """Compile each layer with torch.compile: tens of seconds at the start, faster steps after."""
     log_every_steps: int = Field(default=5, ge=1)

@@ -107,6 +107,8 @@ class Attention(nn.Module):
         query_BNTH = rotate(self.q_norm(self.q_proj(x_BTD).unflatten(-1, heads)).transpose(1, 2), *rotary)
         key_BKSH = rotate(self.k_norm(self.k_proj(x_BTD).unflatten(-1, heads)).transpose(1, 2), *rotary)
         value_BKSH = self.v_proj(x_BTD).unflatten(-1, heads).transpose(1, 2)
+        # Under autocast norm and rotation give float32, which no fast kernel takes.
+        query_BNTH, key_BKSH = query_BNTH.to(value_BKSH.dtype), key_BKSH.to(value_BKSH.dtype)
         if cache is not None:
             key_BKSH, value_BKSH = cache.append(self.layer, key_BKSH, value_BKSH)
         out_BNTH = self.attend(query_BNTH, key_BKSH, value_BKSH, pattern)

@@ -38,14 +38,24 @@ class FeedForward(nn.Module):
 class DecoderLayer(nn.Module):
     def __init__(self, config: MathTransformerConfig, layer: int) -> None:
         super().__init__()
+        self.config = config
         self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.self_attn = Attention(config, layer)
         self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.mlp = FeedForward(config)
 
     def forward(self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], pattern: AttentionPattern, cache: KVCache | None) -> Tensor:
-        x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), rotary, pattern, cache)
-        return x_BTD + self.mlp(self.post_attention_layernorm(x_BTD))
+        def computed(x_BTD: Tensor) -> Tensor:
+            x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), rotary, pattern, cache)
+            return x_BTD + self.mlp(self.post_attention_layernorm(x_BTD))
+
+        # Here rather than around the layer: a compiled layer then knows what it may keep, and hooks run once.
+        if self.config.gradient_checkpointing and self.training:
+            selective: dict[str, Any] = {}
+            if self.config.gradient_checkpointing == "selective":
+                selective = {"context_fn": _keep_products}
+            return checkpoint(computed, x_BTD, use_reentrant=False, **selective)
+        return computed(x_BTD)
 
 
 def _keep_products() -> Any:
@@ -53,6 +63,7 @@ def _keep_products() -> Any:
     costly = (
         torch.ops.aten.mm.default,
         torch.ops.aten.addmm.default,
+        torch.ops.aten._scaled_mm.default,  # float8
         torch.ops.aten._scaled_dot_product_flash_attention.default,
         torch.ops.aten._scaled_dot_product_efficient_attention.default,
         torch.ops.aten._scaled_dot_product_cudnn_attention.default,
@@ -142,12 +153,8 @@ class MathTransformerDecoder(nn.Module):
         pattern = self.make_pattern(num_new, num_cached, document_ids_BT, input_ids_BT.device)
         x_BTD = self.embed_tokens(input_ids_BT)
         rotary = self.rotary(position_ids_BT, length, x_BTD.dtype)
-        selective: dict[str, Any] = {"context_fn": _keep_products} if self.config.gradient_checkpointing == "selective" else {}
         for layer in self.layers:
-            if self.config.gradient_checkpointing and self.training:
-                x_BTD = checkpoint(layer, x_BTD, rotary, pattern, cache, use_reentrant=False, **selective)
-            else:
-                x_BTD = layer(x_BTD, rotary, pattern, cache)
+            x_BTD = layer(x_BTD, rotary, pattern, cache)
         if cache is not None:
             cache.length = length
         return self.norm(x_BTD)

@@ -9,6 +9,7 @@ Whatever the layout, the gradient is that of the sum of all losses over the coun
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -22,10 +23,20 @@ from olympiad.data import IGNORED, Batch
 from olympiad.model import MathTransformerDecoder
 
 from .layout import Layout
-from .loss import next_token_loss
+from .loss import next_token_loss, sent
 from .parallel import local_output_weight, reduce_gradients
+from .precision import BLOCK, DTYPES
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+def padded_length(length: int, multiple: int, block: int, limit: int) -> int:
+    """``length``, up to a multiple of ``multiple`` and, where ``limit`` leaves room, of ``block``.
+
+    >>> [padded_length(length, 2, 64, 512) for length in (1, 64, 511)], padded_length(499, 2, 64, 500)
+    ([64, 64, 512], 500)
+    """
+    whole = math.lcm(multiple, block)
+    padded = -(-length // whole) * whole
+    return padded if padded <= limit else -(-length // multiple) * multiple
 
 
 class Compute:
@@ -52,6 +63,7 @@ class Compute:
         self.micro_batch = min(micro_batch or rows, rows)
         self.num_micro_batches = -(-rows // self.micro_batch)
         self.length = length
+        self.block = BLOCK if layout.device.type == "cuda" else 1
         self.scaler = torch.amp.GradScaler(layout.device.type, enabled=precision == "float16")
         self._schedule: Any = None
 
@@ -105,7 +117,8 @@ class Compute:
         """What this rank computes of some rows, padded to at least so many rows and positions, on its device."""
         tensor, context = self.layout.sizes.tensor, self.layout.sizes.context
         ids, targets = part["input_ids"], part["targets"]
-        positions = -(-max(ids.shape[1], length, 1) // (tensor * context)) * tensor * context
+        longest = max(ids.shape[1], length, 1)
+        positions = padded_length(longest, tensor * context, self.block, self.model.config.context_limit)
         pad = (0, positions - ids.shape[1], 0, max(rows - len(ids), 0))
         ids = F.pad(ids, pad, value=self.model.config.pad_token_id)
         targets = F.pad(targets, pad, value=IGNORED)
@@ -119,10 +132,7 @@ class Compute:
             own["position_ids_BT"] = F.pad(part["position_ids"], pad)[:, here]
         elif context > 1 or self.layout.sizes.pipeline > 1:
             own["position_ids_BT"] = torch.arange(positions)[None, here].expand(len(ids), -1)
-        return {
-            name: tensor if name == "targets" else tensor.to(self.layout.device, non_blocking=True)
-            for name, tensor in own.items()
-        }
+        return {name: tensor if name == "targets" else sent(tensor, self.layout.device) for name, tensor in own.items()}
 
     def _pipeline(self, batch: Batch, divisor: float, train: bool) -> Tensor:
         """One batch through all stages; only the last one sees the loss."""

@@ -49,11 +49,11 @@ class LayerNorms:
     def __init__(self, model: nn.Module, layout: Layout) -> None:
         self.layout = layout
         self.layers: nn.ModuleList = model.layers  # type: ignore[assignment]
-        self._squares: dict[int, list[float]] = {}
+        self._squares: dict[int, list[Any]] = {}
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """While entered, forward passes are looked at (which waits for the device: on request only)."""
+        """While entered, forward passes are looked at."""
         self._squares = {number: [0.0, 0.0] for number in range(len(self.layers))}
         hooks = [
             layer.register_forward_hook(self._hook(number))
@@ -68,7 +68,7 @@ class LayerNorms:
 
     def _hook(self, number: int) -> Any:
         def add(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            self._squares[number][0] += float(output.detach().float().square().sum())
+            self._squares[number][0] += output.detach().float().square().sum().double()  # read when all is computed
             self._squares[number][1] += output.numel()
 
         return add
@@ -79,6 +79,6 @@ class LayerNorms:
         for number, layer in enumerate(self.layers):
             gradients = [parameter.grad for parameter in layer.parameters() if parameter.grad is not None]
             numbers[f"gradient_norm/layer_{number}"] = gradient_norm(gradients, self.layout).item()
-            squares, count = self.layout.sum(self._squares[number])
+            squares, count = self.layout.sum([float(each) for each in self._squares[number]])
             numbers[f"activation_rms/layer_{number}"] = math.sqrt(squares / count) if count else 0.0
         return numbers

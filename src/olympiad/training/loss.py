@@ -18,6 +18,9 @@ from torch.autograd.function import once_differentiable
 
 #: Positions whose logits exist at one time. 512 x 32,768 float32 are 64 MiB.
 CHUNK = 512
+#: On a GPU, where each chunk's products have to fill the device, and adding to the weight's gradient costs as much as
+#: they do when chunks are small. 256 MiB.
+CUDA_CHUNK = 2048
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -35,9 +38,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_hidden = torch.empty_like(hidden_ND) if needs_hidden else None
         grad_weight = torch.zeros_like(weight_VD) if needs_weight else None
         # One buffer for all chunks: fresh memory of this size costs the system a page fault every 4 KiB.
-        buffer = torch.empty(min(CHUNK, len(hidden_ND)), len(weight), dtype=dtype, device=hidden_ND.device)
-        for start in range(0, len(hidden_ND), CHUNK):
-            hidden_CD, target_C1 = hidden_ND[start : start + CHUNK], targets_N[start : start + CHUNK, None]
+        chunk = CUDA_CHUNK if hidden_ND.is_cuda else CHUNK
+        buffer = torch.empty(min(chunk, len(hidden_ND)), len(weight), dtype=dtype, device=hidden_ND.device)
+        for start in range(0, len(hidden_ND), chunk):
+            hidden_CD, target_C1 = hidden_ND[start : start + chunk], targets_N[start : start + chunk, None]
             logits_CV = torch.mm(hidden_CD, weight.T, out=buffer[: len(hidden_CD)]).float()
             target_logit, largest = logits_CV.gather(1, target_C1), logits_CV.amax(dim=-1, keepdim=True)
             probabilities_CV = torch.softmax(logits_CV, dim=-1, out=logits_CV)
@@ -51,7 +55,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             probabilities_CV.scatter_add_(1, target_C1, torch.full_like(target_logit, -1.0))
             grad_logits = probabilities_CV.to(dtype)
             if grad_hidden is not None:
-                torch.mm(grad_logits, weight, out=grad_hidden[start : start + CHUNK])
+                torch.mm(grad_logits, weight, out=grad_hidden[start : start + chunk])
             if grad_weight is not None and dtype == grad_weight.dtype:
                 grad_weight.addmm_(grad_logits.T, hidden_CD)
             elif grad_weight is not None:
@@ -100,13 +104,13 @@ def next_token_loss(
     targets = targets_BT.flatten()
     wanted = targets != ignored
     positions = wanted.nonzero()[:, 0]
-    targets_N = _sent(targets.index_select(0, positions), hidden_BTD.device)
-    hidden_ND = hidden_BTD.flatten(0, 1).index_select(0, _sent(positions, hidden_BTD.device))
+    targets_N = sent(targets.index_select(0, positions), hidden_BTD.device)
+    hidden_ND = hidden_BTD.flatten(0, 1).index_select(0, sent(positions, hidden_BTD.device))
     return _LinearCrossEntropy.apply(hidden_ND, weight_VD, targets_N, z_loss), wanted.sum()
 
 
-def _sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """On ``device``; from pageable memory a copy to CUDA may wait for the work before it, so it is pinned first."""
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """On ``device``; from pageable memory a copy to CUDA waits for the work before it, so it is pinned first."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)

@@ -33,6 +33,7 @@ from olympiad.model import MathTransformerDecoder
 from olympiad.model.attention import AttentionPattern, attend
 
 from .layout import Layout
+from .precision import gathering, use_float8
 from .slices import copy_own_slice
 
 # What becomes of each module of a layer under tensor parallelism.
@@ -62,7 +63,9 @@ class PassThrough(nn.Module):
         return x
 
 
-def lay_out(model: MathTransformerDecoder, layout: Layout, compile_layers: bool = False) -> MathTransformerDecoder:
+def lay_out(
+    model: MathTransformerDecoder, layout: Layout, compile_layers: bool = False, precision: str = "float32"
+) -> MathTransformerDecoder:
     """Give the model the form that it has on this rank, in place.
 
     A model on the "meta" device stays without weights until :func:`initialize_weights`.
@@ -70,6 +73,8 @@ def lay_out(model: MathTransformerDecoder, layout: Layout, compile_layers: bool 
     mesh, sizes = layout.mesh, layout.sizes
     if mesh is None and not next(model.parameters()).is_meta:
         model.to(layout.device)
+    if precision == "float8":
+        use_float8(model)
     if mesh is not None:
         _cut_pipeline(model, layout.place("pipeline"), sizes.pipeline)
         if sizes.tensor > 1:
@@ -79,11 +84,12 @@ def lay_out(model: MathTransformerDecoder, layout: Layout, compile_layers: bool 
     layers = [layer for layer in model.layers if not isinstance(layer, PassThrough)]
     if compile_layers:
         for layer in layers:
-            layer.compile()
+            # Not layer.compile(): hooks on the layer (FSDP's, those of LayerNorms) stay outside of the graph, unbroken.
+            layer.forward = torch.compile(layer.forward)
     if mesh is not None:
         weights = mesh["replicate", "weights"] if sizes.replicate > 1 else mesh["weights"]
         for layer in layers:
-            fully_shard(layer, mesh=weights)
+            fully_shard(layer, mesh=weights, mp_policy=gathering(precision))
         fully_shard(model, mesh=weights)
         register_fsdp_forward_method(model, "hidden_states")
     return model

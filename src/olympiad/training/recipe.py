@@ -38,6 +38,7 @@ from .layout_check import check_layout
 from .lora import add_lora, merge_lora, save_adapter
 from .memory import check_memory
 from .metrics import create_sinks
+from .precision import check_precision
 from .sharded import MARKER
 from .state import checkpoints_in, load_averaged, open_checkpoint
 from .trainer import Trainer
@@ -76,6 +77,7 @@ def run_recipe(run: RunConfig, resume: Resume = "never") -> Trainer:
 
 
 def _run(run: RunConfig, resume: bool, layout: Layout) -> Trainer:
+    check_precision(run.precision, layout.device, layout.sizes, run.model)
     console = RunConsole(quiet=not layout.is_first)
     for derived in run.derived:
         console.print(str(derived))

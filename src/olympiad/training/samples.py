@@ -21,7 +21,9 @@ def sample_solutions(model: MathTransformerDecoder, dataset: TokenDataset, devic
         room = min(NEW_TOKENS, model.config.context_limit - start)
         if not prompt or room < 1:
             continue
-        ids = model.generate(torch.tensor([prompt], device=device), max_new_tokens=room, stop_tokens=(tokenizer.end_id,))
+        # A compiled layer would be compiled again for each length of the cache.
+        with torch.compiler.set_stance("force_eager"):
+            ids = model.generate(torch.tensor([prompt], device=device), max_new_tokens=room, stop_tokens=(tokenizer.end_id,))
         samples.append(
             {
                 "problem": tokenizer.decode(prompt, skip_special_tokens=True),

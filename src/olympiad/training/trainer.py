@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ from .errors import CheckpointError, NonFiniteLoss, TrainingError, TrainingInter
 from .gradients import gradient_norm, scale_gradients
 from .hardware import memory_in_use, peak_flops
 from .health import LONGEST_SPIKE, LayerNorms, is_spike, remember
-from .inputs import display_path, loader_parts
+from .inputs import display_path, grouped_ahead, loader_parts
 from .interruption import StopSignals
 from .keeping import Keeper, find_checkpoint
 from .layout import Layout, start_layout
@@ -45,6 +44,7 @@ from .memory import flops_per_position, is_out_of_memory, micro_batch_that_fits,
 from .metrics import JsonlSink, MetricsSink
 from .optimizer import WeightAverage, create_optimizer, learning_rate_fraction
 from .parallel import initialize_weights, lay_out
+from .precision import check_precision
 from .progress import Progress
 from .samples import sample_solutions
 from .state import Saved, check_same_data, flat_tensors, latest_checkpoint, load_averaged, open_checkpoint, take_over
@@ -89,6 +89,7 @@ class Trainer:
         self.options = options or TrainingOptions()
         self.layout = layout or start_layout(self.options.layout, device, self.options.health.timeout_seconds)
         self.device = self.layout.device
+        check_precision(self.options.precision, self.device, self.layout.sizes, model.config)
         self.train_loader = train_loader
         self.dataset, self.order = self._sliced(train_loader, model)
         self.val_loaders = dict(val_loader) if isinstance(val_loader, Mapping) else {"": val_loader} if val_loader else {}
@@ -120,7 +121,7 @@ class Trainer:
         with torch.device("meta"):
             whole = MathTransformerDecoder(model.config)
         self.num_parameters = whole.num_parameters
-        model = lay_out(model, self.layout, self.options.compile)
+        model = lay_out(model, self.layout, self.options.compile, self.options.precision)
         if empty:
             initialize_weights(model, whole, self.layout, self.order.seed)
         return model
@@ -322,9 +323,7 @@ class Trainer:
     def _steps_left_in_epoch(self) -> Iterator[list[Batch]]:
         """The batches of each step, from where the run stands: the order is a function of (seed, epoch, batch)."""
         self.order.epoch, self.order.start = self.progress.epoch, self.progress.batches_in_epoch
-        batches = iter(self.train_loader)
-        while group := list(islice(batches, self.options.accumulation_steps)):
-            yield group
+        return grouped_ahead(iter(self.train_loader), self.options.accumulation_steps, self.device)
 
     def _logged_step(self, batches: list[Batch], signals: StopSignals) -> int:
         """One step, into the metrics; the number of the signal by which any process was asked to stop, or 0."""
@@ -374,9 +373,11 @@ class Trainer:
         watched = _is_due(self.options.health.norms_every_steps, self.progress.step + 1)
         with self.norms.watching() if watched else nullcontext():
             sums = [self.compute.backward(batch, count, batch is batches[-1]) for batch in batches]
-        total, *stops, ready = self.layout.sum([float(sum(sums)), *_signal(signals.received), float(self.keeper.ready)])
+        # The one place where a step waits for the device: nothing may change before loss and norm are known to be finite.
+        own_sum, norm = torch.stack([torch.stack(sums).sum(), self._gradient_norm()]).tolist()
+        total, *stops, ready = self.layout.sum([own_sum, *_signal(signals.received), float(self.keeper.ready)])
         stop = next((number for number, seen in zip(_SIGNALS, stops, strict=True) if seen), 0)
-        loss, norm, scaler = total / count, self._gradient_norm(), self.compute.scaler
+        loss, scaler = total / count, self.compute.scaler
         # float16 overflows now and then: the scaler then skips the step and turns its scale down.
         overflow = scaler.is_enabled() and scaler.get_scale() > 1.0
         if not (math.isfinite(loss) and (math.isfinite(norm) or overflow)):
@@ -399,9 +400,9 @@ class Trainer:
     def _gradients(self) -> list[Tensor]:
         return [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
 
-    def _gradient_norm(self) -> float:
+    def _gradient_norm(self) -> Tensor:
         self.compute.scaler.unscale_(self.optimizer)
-        return gradient_norm(self._gradients(), self.layout).item()  # the device is asked once a step
+        return gradient_norm(self._gradients(), self.layout)
 
     def _update(self, norm: float) -> None:
         longest = self.options.optimizer.max_gradient_norm

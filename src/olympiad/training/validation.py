@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader
 
 from olympiad.data import IGNORED
@@ -34,14 +35,15 @@ def evaluate(compute: Compute, loaders: Mapping[str, DataLoader[Any]]) -> dict[s
 
 def _totals(compute: Compute, loader: DataLoader[Any]) -> list[float]:
     """Sum of losses, targets, and bytes of the targets' text, over all ranks."""
-    sums, byte_lengths = [0.0, 0.0, 0.0], loader.dataset.tokenizer.byte_lengths  # type: ignore[attr-defined]
+    count, num_bytes, byte_lengths = 0, 0, loader.dataset.tokenizer.byte_lengths  # type: ignore[attr-defined]
+    loss_sum = torch.zeros((), dtype=torch.float64, device=compute.layout.device)  # on the device: read once, at the end
     twins = compute.layout.world_size // compute.layout.data_size  # ranks that see the same rows
     for batch in loader:
         targets = batch["targets"][batch["targets"] != IGNORED]
-        sums[0] += float(compute.loss_sum(batch))
-        sums[1] += len(targets) / twins
-        sums[2] += float(byte_lengths[targets.numpy()].sum()) / twins
-    return compute.layout.sum(sums)
+        loss_sum += compute.loss_sum(batch)
+        count += len(targets)
+        num_bytes += int(byte_lengths[targets.numpy()].sum())
+    return compute.layout.sum([float(loss_sum), count / twins, num_bytes / twins])
 
 
 def _rates(totals: list[float], suffix: str = "") -> dict[str, float]:

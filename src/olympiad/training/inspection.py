@@ -16,7 +16,7 @@ from olympiad.config import LayoutOptions
 from .checkpoint import write_checkpoint
 from .errors import CheckpointError
 from .layout import Layout
-from .sharded import MARKER, ShardedWrite
+from .sharded import MARKER, ShardedWrite, is_half
 from .state import Saved, checkpoints_in, nested, open_checkpoint
 
 # Settings of a run that say how weights came to be; others may hold paths and addresses, which are nobody else's business.
@@ -45,11 +45,10 @@ def checkpoint_paths(path: Path) -> list[Path]:
     Raises:
         CheckpointError: there is none.
     """
-    if path.is_file() or (path / MARKER).exists() or any(path.glob("*.safetensors")):
+    if path.is_file() or (path / MARKER).exists() or is_half(path):
         return [path]
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
-    half = {file.parent for file in folder.glob("*/*.safetensors")}
-    found = sorted({*checkpoints_in(folder), *half})
+    found = sorted([*checkpoints_in(folder), *filter(is_half, folder.glob("*/"))])
     if not found:
         raise CheckpointError(f"no checkpoint in {path}" if path.exists() else f"there is no {path}")
     return found

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from math import prod
+from types import TracebackType
 from typing import Any, TypeVar
 
 import torch
@@ -23,6 +24,8 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from olympiad.config import ConfigError, LayoutOptions
+
+from .errors import TrainingInterrupted
 
 T = TypeVar("T")
 
@@ -121,6 +124,14 @@ class Layout:
             dist.barrier()
             dist.destroy_process_group()
             self.mesh = None
+
+    def __enter__(self) -> Layout:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close it, unless something failed: the others may be gone, or know nothing of it, and would be waited for."""
+        if kind is None or isinstance(error, TrainingInterrupted):
+            self.close()
 
 
 def processes() -> int:

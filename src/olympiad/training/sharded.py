@@ -200,6 +200,11 @@ def read_marker(path: Path) -> dict[str, Any]:
     return marker
 
 
+def is_half(path: Path) -> bool:
+    """Whether a folder is a checkpoint that was never finished."""
+    return any(path.glob("shard-*.safetensors")) and not (path / MARKER).exists()
+
+
 def verify_shards(path: Path, rank: int = 0, world_size: int = 1) -> None:
     """Compare every byte with the marker's SHA-256; ``rank`` of ``world_size`` looks at its share of the files.
 

@@ -180,14 +180,14 @@ def latest_checkpoint(
         readable.append((facts["run_started"], facts["step"], facts["epoch"], path))
     candidates = [each[-1] for each in sorted(readable, reverse=True)]
     for path in candidates if layout is None else layout.agree(candidates):
-        damage = _damage(path, layout)
+        damage = damage_of(path, layout)
         if damage is None:
             return path
         on_damaged(damage)
     return None
 
 
-def _damage(path: Path, layout: Layout | None) -> CheckpointError | None:
+def damage_of(path: Path, layout: Layout | None) -> CheckpointError | None:
     """What is wrong with a checkpoint, to the eyes of all ranks together."""
     found: CheckpointError | None = None
     try:

@@ -133,7 +133,7 @@ def test_damaged_copy_is_passed_over(tiny: Any, tmp_path: Path, url: str, sharde
     options = {"remote": url, "sharded": sharded, "save_every_epochs": 1}
     tiny.trainer(tmp_path / "run", **options).train(num_epochs=2)
     storage, root = fsspec.core.url_to_fs(url)
-    newest = [name for name in tiny.trainer(tmp_path / "other", **options).keeper.remote.names()]
+    newest = tiny.trainer(tmp_path / "other", **options).keeper.remote.names()
     for name in newest[:-1]:
         (file,) = storage.glob(f"{root}/{name}/*.safetensors") if sharded else [f"{root}/{name}"]
         content = bytearray(storage.cat_file(file))
@@ -156,7 +156,7 @@ def test_damaged_copy_is_passed_over(tiny: Any, tmp_path: Path, url: str, sharde
 
 def test_unknown_storage(tiny: Any, tmp_path: Path) -> None:
     """Guards against a run whose first checkpoint shows, an hour later, that the URL was mistyped."""
-    with pytest.raises(CheckpointError, match="checkpoints.remote = 'nowhere://bucket' can't be used"):
+    with pytest.raises(CheckpointError, match=r"checkpoints\.remote = 'nowhere://bucket' can't be used"):
         tiny.trainer(tmp_path, remote="nowhere://bucket")
 
 

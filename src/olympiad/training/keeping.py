@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from olympiad.config import CheckpointOptions
+from olympiad.config import CheckpointOptions, ConfigError
 
 from .checkpoint import write_checkpoint
 from .errors import CheckpointError
@@ -36,6 +36,10 @@ class Keeper:
         self.folder, self.options, self.layout, self.say = folder, options, layout, say
         let_go = partial(superseded, options=options)
         self.remote = Remote(options.remote, folder, layout, let_go) if options.remote else None
+        if options.sharded is False and layout.mesh is not None:
+            raise ConfigError(
+                "checkpoints.sharded = false: several processes write a folder; olympiad checkpoint convert makes one file of it"
+            )
         self.sharded = options.sharded if options.sharded is not None else layout.mesh is not None
         self._pending: ShardedWrite | None = None
 

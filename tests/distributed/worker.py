@@ -30,11 +30,16 @@ FIELDS = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads
 
 def hurt(trainer: Trainer, rank: int, step: int, during: str, signal: int) -> None:
     """Send this process a signal once it is as far."""
-    home, name = {"step": (trainer, "_gradient_norm"), "save": (sharded, "_sha256")}[during]
+    home: Any
+    home, name = {
+        "step": (trainer.compute, "backward"),
+        "save": (sharded, "_sha256"),
+        "write": (sharded.HuggingFaceStorageWriter, "write_data"),
+    }[during]
     work, at = getattr(home, name), step - (during == "step")
 
     def then(*arguments: Any) -> Any:
-        if trainer.progress.step == at:
+        if trainer.progress.step >= at:
             os.kill(os.getpid(), signal)
         return work(*arguments)
 

@@ -91,6 +91,9 @@ class CheckpointOptions(BaseModel):
     """A folder to which each process writes its part, instead of one file; if absent, where there are several processes."""
     asynchronous: bool = False
     """Sharded: write step_N while training goes on."""
+    remote: str | None = None
+    """An fsspec URL such as s3://bucket/run: every checkpoint is copied there too, its marker last; a resume on a machine
+    without any starts by fetching the newest whole one."""
 
 
 class HealthOptions(BaseModel):

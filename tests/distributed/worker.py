@@ -1,7 +1,8 @@
 """One rank of :func:`processes.run_jobs`: trains what ``jobs.json`` says, in turn, and writes down the curves.
 
 A job: ``folder``; ``epochs``; ``stop`` (a step after which SIGTERM comes to one rank); ``resume``; ``packing``;
-``options`` of the trainer by their own names; ``fields`` of the model; ``batch_size``.
+``options`` of the trainer by their own names; ``fields`` of the model; ``batch_size``; ``hurt`` (a rank that gets a signal
+in the midst of a step, or of the save after it: "rank", "step", "during", "signal").
 """
 
 from __future__ import annotations
@@ -20,16 +21,36 @@ from conftest import StepHook, Tiny, training_options
 
 from olympiad.data import MathDataset, create_dataloader
 from olympiad.model import MathTransformerDecoder
-from olympiad.training import Trainer, TrainingInterrupted
+from olympiad.training import Trainer, TrainingInterrupted, sharded
 from olympiad.training.layout import start_layout
 from olympiad.training.metrics import read_metrics
 
 FIELDS = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "qk_norm": True, "qkv_bias": True}
 
 
+def hurt(trainer: Trainer, rank: int, step: int, during: str, signal: int) -> None:
+    """Send this process a signal once it is as far."""
+    home: Any
+    home, name = {
+        "step": (trainer.compute, "backward"),
+        "save": (sharded, "_sha256"),
+        "write": (sharded.HuggingFaceStorageWriter, "write_data"),
+    }[during]
+    work, at = getattr(home, name), step - (during == "step")
+
+    def then(*arguments: Any) -> Any:
+        if trainer.progress.step >= at:
+            os.kill(os.getpid(), signal)
+        return work(*arguments)
+
+    setattr(home, name, then)
+
+
 def trained(tiny: Tiny, job: dict[str, Any], base: Path) -> dict[str, Any]:
-    options = training_options(**{"learning_rate": 5e-3, "save_every_epochs": 1, **job.get("options", {})})
-    layout = start_layout(options.layout, "cpu", 20.0)
+    options = training_options(
+        **{"learning_rate": 5e-3, "save_every_epochs": 1, "timeout_seconds": 20.0, **job.get("options", {})}
+    )
+    layout = start_layout(options.layout, "cpu", options.health.timeout_seconds)
     packing = job.get("packing", False)
     train = MathDataset(tiny.problems(19), tiny.tokenizer, 128, packing=packing)
     held_out = MathDataset(tiny.problems(34)[30:], tiny.tokenizer, 128)
@@ -47,6 +68,8 @@ def trained(tiny: Tiny, job: dict[str, Any], base: Path) -> dict[str, Any]:
         sinks=[stop],
         layout=layout,
     )
+    if layout.rank == job.get("hurt", {}).get("rank"):
+        hurt(trainer, **job["hurt"])
     with contextlib.suppress(TrainingInterrupted):
         trainer.resume(job.get("epochs", 2)) if job.get("resume") else trainer.train(job.get("epochs", 2))
     layout.barrier()

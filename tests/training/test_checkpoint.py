@@ -14,7 +14,7 @@ import torch
 from olympiad.model import MathTransformerConfig, MathTransformerDecoder
 from olympiad.tokenizer import MathTokenizer
 from olympiad.training import CheckpointError, CheckpointMismatch
-from olympiad.training.checkpoint import REQUIRED_KEYS, read_checkpoint, write_checkpoint
+from olympiad.training.checkpoint import read_checkpoint, write_checkpoint
 from olympiad.training.recipe import load_model
 from olympiad.training.state import latest_checkpoint
 
@@ -257,9 +257,9 @@ def test_nothing_to_resume(tiny: Any, tmp_path: Path) -> None:
         tiny.trainer(tmp_path).resume()
 
 
-def test_finding_the_latest_reads_no_other_weights(tmp_path: Path) -> None:
+def test_finding_the_latest_reads_no_other_weights(trained: Any, tmp_path: Path) -> None:
     """Guards against reading gigabytes of every checkpoint only to learn its step."""
-    state = {key: {} for key in REQUIRED_KEYS} | {"run_started": 1.0, "step": 3, "epoch": 1}
+    state = read_checkpoint(trained.checkpoint_dir / "best_model.pt") | {"step": 3}
     write_checkpoint(tmp_path / "newest.pt", {**state, "step": 4})
     write_checkpoint(tmp_path / "large.pt", {**state, "weights": torch.zeros(16, 2**20)})
     counters = Path("/proc/self/io")

@@ -53,17 +53,22 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], what: str = "ch
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as either
         kept = f"the one that was there is untouched: {path}" if path.exists() else "nothing was there before"
         raise CheckpointError(f"can't write the {what} {path} ({error}); {kept}. Free some space and resume.") from error
     finally:  # also when a second Ctrl-C comes while it is being written
         if aside.exists():
             aside.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make sure that a folder's own entries, new names among them, are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_checkpoint(path: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
@@ -82,8 +87,9 @@ def read_checkpoint(path: Path, device: str | torch.device = "cpu") -> dict[str,
             f"{path} holds Python objects other than tensors and plain values; it was not executed. "
             "A checkpoint of this project never does: get it from its source again, or delete it."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} is damaged or cut short ({str(error).splitlines()[0]}): use an earlier one") from error
+    except Exception as error:  # of bytes from anywhere the reader makes anything: TypeError, AttributeError, IndexError, ...
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path} is damaged or cut short ({reason}): use an earlier one") from error
     missing = [key for key in REQUIRED_KEYS if not isinstance(state, dict) or key not in state]
     if missing:
         raise CheckpointError(f"{path} is no checkpoint of a training run: it lacks {', '.join(missing)}")

@@ -6,19 +6,22 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from olympiad.config import CheckpointOptions
+from olympiad.config import CheckpointOptions, ConfigError
 
 from .checkpoint import write_checkpoint
 from .errors import CheckpointError
+from .inputs import display_path
 from .layout import Layout
-from .sharded import MARKER, ShardedWrite
-from .state import nested
+from .remote import Remote
+from .sharded import MARKER, ShardedWrite, is_half
+from .state import checkpoints_in, nested
 
 _NUMBERED = re.compile(r"(step|best_model_step)_(\d+)(\.pt)?")
 
@@ -29,8 +32,14 @@ class Keeper:
     One file each, or, with several processes, a folder each; asynchronous ones count once :meth:`settle` finds them whole.
     """
 
-    def __init__(self, folder: Path, options: CheckpointOptions, layout: Layout, say: Callable[[Path], None]) -> None:
+    def __init__(self, folder: Path, options: CheckpointOptions, layout: Layout, say: Callable[[str], None]) -> None:
         self.folder, self.options, self.layout, self.say = folder, options, layout, say
+        let_go = partial(superseded, options=options)
+        self.remote = Remote(options.remote, folder, layout, let_go) if options.remote else None
+        if options.sharded is False and layout.mesh is not None:
+            raise ConfigError(
+                "checkpoints.sharded = false: several processes write a folder; olympiad checkpoint convert makes one file of it"
+            )
         self.sharded = options.sharded if options.sharded is not None else layout.mesh is not None
         self._pending: ShardedWrite | None = None
 
@@ -69,7 +78,7 @@ class Keeper:
         Raises:
             CheckpointError: another one does.
         """
-        lock = FileLock(self.folder / ".lock")
+        lock = FileLock(self.folder / ".lock", is_singleton=True)  # one within another, in one process, is the same run
         error = ""
         if self.layout.is_first:
             try:
@@ -105,29 +114,62 @@ class Keeper:
 
     def _written(self, path: Path) -> None:
         if self.layout.is_first:
-            self.say(path)
+            self.say(f"  Saved checkpoint to {display_path(path)}")
             self._let_go(path)
+        if self.remote is not None and (failure := self.remote.upload(path)):
+            self.say(f"  Warning: {failure}")
 
     def _let_go(self, newest: Path) -> None:
-        """Delete what is no longer to be kept, now that ``newest`` is whole."""
-        match = _NUMBERED.fullmatch(newest.name)
-        if match is None:
-            return
-        kind, now = match[1], int(match[2])
-        others = []
-        for path in self.folder.iterdir():
-            other = _NUMBERED.fullmatch(path.name)
-            if other and other[1] == kind and path != newest:
-                others.append(((int(other[2]) <= now, int(other[2])), path))
-        keep = 1 if kind == "best_model_step" else self.options.keep_last
-        for (_, step), path in sorted(others, reverse=True)[keep - 1 :]:
-            if kind == "step" and self.options.keep_every_steps and step % self.options.keep_every_steps == 0:
-                continue
+        """Delete what is no longer to be kept, now that ``newest`` is whole, and halves that a killed run left."""
+        for path in [path for path in self.folder.iterdir() if _NUMBERED.fullmatch(path.name) and is_half(path)]:
+            shutil.rmtree(path, ignore_errors=True)
+        for name in superseded([path.name for path in self.folder.iterdir()], newest.name, self.options):
+            path = self.folder / name
             if path.is_dir():
                 (path / MARKER).unlink(missing_ok=True)  # first: half a folder is no checkpoint
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+
+    def names(self) -> list[str]:
+        """Names of what could be checkpoints in the folder, or else of the remote storage's.
+
+        Raises:
+            CheckpointError: the storage can't be reached.
+        """
+        here = self.layout.agree(sorted(path.name for path in checkpoints_in(self.folder)))
+        return here or (self.remote.names() if self.remote is not None else [])
+
+    def fetch(self, on_damaged: Callable[[CheckpointError], None]) -> Path | None:
+        """The newest whole checkpoint of the remote storage, copied into the folder; None where there is none.
+
+        Raises:
+            CheckpointError: the storage can't be reached, or another run writes into the folder.
+        """
+        if self.remote is None:
+            return None
+        with self.alone():
+            return self.remote.fetch_newest(on_damaged)
+
+
+def superseded(names: list[str], newest: str, options: CheckpointOptions) -> list[str]:
+    """Which checkpoints are no longer to be kept, now that ``newest`` is whole.
+
+    >>> superseded(["step_1", "step_2.pt", "step_3", "best_model.pt"], "step_3", CheckpointOptions(keep_last=2))
+    ['step_1']
+    """
+    match = _NUMBERED.fullmatch(newest)
+    if match is None:
+        return []
+    kind, now = match[1], int(match[2])
+    others = []
+    for name in names:
+        other = _NUMBERED.fullmatch(name)
+        if other and other[1] == kind and name != newest:
+            others.append(((int(other[2]) <= now, int(other[2])), name))
+    keep = 1 if kind == "best_model_step" else options.keep_last
+    every = options.keep_every_steps if kind == "step" else None
+    return [name for (_, step), name in sorted(others, reverse=True)[keep - 1 :] if not every or step % every]
 
 
 def find_checkpoint(folder: Path, name: str) -> Path:

@@ -16,13 +16,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from math import prod
+from types import TracebackType
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.distributed_c10d import _set_pg_timeout as set_pg_timeout
 
 from olympiad.config import ConfigError, LayoutOptions
+
+from .errors import TrainingInterrupted
 
 T = TypeVar("T")
 
@@ -38,6 +42,8 @@ class Layout:
     mesh: DeviceMesh | None = None
     """pipeline, replicate, weights, tensor."""
     context_mesh: DeviceMesh | None = None
+    timeout: timedelta = timedelta(minutes=10)
+    """How long to wait for one that does not answer."""
     _background: Any = None
 
     @property
@@ -102,7 +108,7 @@ class Layout:
     def background_group(self) -> Any:
         """All ranks once more, for threads that talk while the run does: messages of one group must not mix."""
         if self._background is None:
-            self._background = dist.new_group(backend="gloo")
+            self._background = dist.new_group(backend="gloo", timeout=self.timeout)
         return self._background
 
     def describe(self) -> str:
@@ -121,6 +127,14 @@ class Layout:
             dist.barrier()
             dist.destroy_process_group()
             self.mesh = None
+
+    def __enter__(self) -> Layout:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close it, unless something failed: the others may be gone, or know nothing of it, and would be waited for."""
+        if kind is None or isinstance(error, TrainingInterrupted):
+            self.close()
 
 
 def processes() -> int:
@@ -144,9 +158,10 @@ def start_layout(options: LayoutOptions, device: str | torch.device | None = Non
         torch.cuda.set_device(kind)
         os.environ.setdefault("TORCH_FR_BUFFER_SIZE", "2000")  # the flight recorder: which collective hung, and on whom
         os.environ.setdefault("TORCH_NCCL_DUMP_ON_TIMEOUT", "1")
+    timeout = timedelta(seconds=timeout_seconds)
     if not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if kind.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
+        dist.init_process_group(backend, timeout=timeout)
     shard = sizes.shard or 1
     mesh = init_device_mesh(
         kind.type,
@@ -159,7 +174,10 @@ def start_layout(options: LayoutOptions, device: str | torch.device | None = Non
         context = init_device_mesh(kind.type, shape, mesh_dim_names=("pipeline", "replicate", "shard", "context", "tensor"))[
             "context"
         ]
-    return Layout(kind, sizes, dist.get_rank(), world_size, mesh, context)
+    for each in filter(None, (mesh, context)):
+        for group in each.get_all_groups():  # else they wait for half an hour
+            set_pg_timeout(timeout, group)
+    return Layout(kind, sizes, dist.get_rank(), world_size, mesh, context, timeout)
 
 
 def resolve_sizes(options: LayoutOptions, world_size: int) -> LayoutOptions:

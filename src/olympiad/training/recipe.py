@@ -32,7 +32,7 @@ from .devices import ClusterOptions
 from .dry_run import print_dry_run
 from .errors import CheckpointError
 from .horizon import horizon
-from .keeping import find_checkpoint
+from .keeping import Keeper, find_checkpoint
 from .layout import Layout, processes, start_layout
 from .layout_check import check_layout
 from .lora import add_lora, merge_lora, save_adapter
@@ -62,18 +62,18 @@ def run_recipe(run: RunConfig, resume: Resume = "never") -> Trainer:
         UserError: (its subclasses) for data, memory, checkpoints or a loss that can't be used, and for a folder that
             holds another run.
     """
-    earlier = sorted(path.name for path in checkpoints_in(run.checkpoints_folder))
-    if earlier and resume == "never":
-        raise ConfigError(
-            f"{run.folder} holds a run already ({earlier[0]}): go on with it by --resume, or choose another --name"
-        )
     _check_lora(run)
     check_layout(run.model, run.layout, run.data.batch_size, processes())
-    layout = start_layout(run.layout, _device(), run.health.timeout_seconds)
-    try:
-        return _run(run, resume == "always" or (resume == "auto" and bool(earlier)), layout)
-    finally:
-        layout.close()
+    with start_layout(run.layout, _device(), run.health.timeout_seconds) as layout:
+        keeper = Keeper(run.checkpoints_folder, run.checkpoints, layout, print)
+        earlier = keeper.names()
+        if earlier and resume == "never":
+            where = run.folder if any(checkpoints_in(run.checkpoints_folder)) else run.checkpoints.remote
+            raise ConfigError(
+                f"{where} holds a run already ({earlier[0]}): go on with it by --resume, or choose another --name"
+            )
+        with keeper.alone():  # from here on: two runs that begin at once would both find nothing, and share the folder
+            return _run(run, resume == "always" or (resume == "auto" and bool(earlier)), layout)
 
 
 def _run(run: RunConfig, resume: bool, layout: Layout) -> Trainer:

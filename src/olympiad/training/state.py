@@ -9,9 +9,13 @@ Names are those of the whole model, so a checkpoint fits any layout.
 
 from __future__ import annotations
 
+import lzma
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +24,13 @@ from torch import Tensor, nn
 
 from .checkpoint import read_checkpoint
 from .errors import CheckpointError, CheckpointMismatch
+from .facts import check_facts
 from .layout import Layout
 from .parallel import reshard
-from .sharded import MARKER, fill_from_shards, read_marker, verify_shards
+from .sharded import MARKER, fill_from_shards, read_marker, shard_dtypes, verify_shards
 from .slices import copy_own_slice
+
+NO_OPTIMIZER = "holds weights only, nothing that a run could go on with: give it to a new run as start_from"
 
 _TENSOR_KEYS = ("model_state_dict", "optimizer_state_dict", "average_state_dict")
 
@@ -71,6 +78,21 @@ class Saved:
             if name in self._tensors:
                 copy_own_slice(target, self._tensors[name])
 
+    def dtypes(self) -> dict[str, torch.dtype]:
+        """Each tensor's type."""
+        return shard_dtypes(self.path) if self.path.is_dir() else {name: each.dtype for name, each in self._tensors.items()}
+
+    def whole_tensors(self) -> dict[str, Tensor]:
+        """All tensors, as they were saved."""
+        if not self.path.is_dir():
+            return self._tensors
+        dtypes = self.dtypes()
+        if dtypes.keys() != self.shapes.keys():
+            raise CheckpointError(f"{self.path} does not hold the tensors that its {MARKER} names: use an earlier checkpoint")
+        tensors = {name: torch.empty(shape, dtype=dtypes[name]) for name, shape in self.shapes.items()}
+        self.fill(tensors)
+        return tensors
+
     def verify(self, layout: Layout | None = None) -> None:
         """Look at every byte.
 
@@ -92,7 +114,9 @@ def verify_file(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, OSError, NotImplementedError, EOFError, ValueError) as error:
+    except (zipfile.BadZipFile, OSError, RuntimeError, EOFError, ValueError) as error:
+        damaged = str(error) or type(error).__name__
+    except (zlib.error, lzma.LZMAError, struct.error) as error:  # one bit, and a stored entry claims to be compressed
         damaged = str(error)
     if damaged:
         raise CheckpointError(f"{path} is damaged ({damaged}): use an earlier one")
@@ -106,14 +130,28 @@ def open_checkpoint(path: Path) -> Saved:
     """
     if path.is_dir():
         marker = read_marker(path)
+        check_facts(path / MARKER, marker["facts"])
         return Saved(path, marker["facts"], {name: tuple(shape) for name, shape in marker["shapes"].items()})
     state = read_checkpoint(path)
-    optimizer = state["optimizer_state_dict"].get("state", {})
-    tensors = {f"model.{name}": tensor for name, tensor in state["model_state_dict"].items()}
-    tensors |= {f"optimizer.{name}.{key}": value for name, each in optimizer.items() for key, value in each.items()}
-    tensors |= {f"average.{name}": tensor for name, tensor in state.get("average_state_dict", {}).items()}
     facts = {name: value for name, value in state.items() if name not in _TENSOR_KEYS}
+    check_facts(path, facts)
+    tensors = _flat_saved(path, state)
     return Saved(path, facts, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, tensors)
+
+
+def _flat_saved(path: Path, state: dict[str, Any]) -> dict[str, Tensor]:
+    """The tensors of a single file under their flat names; those of strangers are not taken at their word."""
+    try:
+        optimizer = state["optimizer_state_dict"].get("state", {})
+        tensors = {f"model.{name}": tensor for name, tensor in state["model_state_dict"].items()}
+        tensors |= {f"optimizer.{name}.{key}": value for name, each in optimizer.items() for key, value in each.items()}
+        tensors |= {f"average.{name}": tensor for name, tensor in state.get("average_state_dict", {}).items()}
+    except AttributeError as error:
+        raise CheckpointError(f"{path} is damaged ({error} where tensors should be): use an earlier one") from error
+    strange = [name for name, tensor in tensors.items() if not isinstance(tensor, Tensor)]
+    if strange:
+        raise CheckpointError(f"{path} is damaged ({', '.join(strange[:5])}: no tensors): use an earlier one")
+    return tensors
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
@@ -136,17 +174,20 @@ def latest_checkpoint(
         except CheckpointError as error:
             on_damaged(error)
             continue
+        if facts.get("weights_only"):
+            on_damaged(CheckpointError(f"{path} {NO_OPTIMIZER}"))
+            continue
         readable.append((facts["run_started"], facts["step"], facts["epoch"], path))
     candidates = [each[-1] for each in sorted(readable, reverse=True)]
     for path in candidates if layout is None else layout.agree(candidates):
-        damage = _damage(path, layout)
+        damage = damage_of(path, layout)
         if damage is None:
             return path
         on_damaged(damage)
     return None
 
 
-def _damage(path: Path, layout: Layout | None) -> CheckpointError | None:
+def damage_of(path: Path, layout: Layout | None) -> CheckpointError | None:
     """What is wrong with a checkpoint, to the eyes of all ranks together."""
     found: CheckpointError | None = None
     try:
@@ -217,6 +258,8 @@ def take_over(
         CheckpointError: a tensor is missing or of another shape.
         CheckpointMismatch: it was trained with another kind of optimizer.
     """
+    if saved.facts.get("weights_only"):
+        raise CheckpointMismatch(f"{saved.path} {NO_OPTIMIZER}")
     was = saved.facts["options"].get("optimizer", {}).get("kind", kind)
     if was != kind:
         raise CheckpointMismatch(
@@ -231,9 +274,10 @@ def take_over(
         if flat.startswith("optimizer."):
             name, key = flat.removeprefix("optimizer.").rsplit(".", 1)
             if name in parameters:
-                whole = tuple(parameters[name].shape) == shape
-                like = parameters[name]
-                targets[flat] = states[name][key] = torch.zeros_like(like) if whole else torch.zeros(shape, device=like.device)
+                like = parameters[name]  # what the optimizer keeps is of a weight's shape, or one number
+                whole = tuple(like.shape) == shape
+                states[name][key] = torch.zeros_like(like) if whole else torch.zeros(shape if prod(shape) == 1 else ())
+                targets[flat] = states[name][key] = states[name][key].to(like.device)
     if average is not None and any(name.startswith("average.") for name in saved.shapes):
         targets |= {f"average.{name}": tensor for name, tensor in average.items()}
     wrong = [

@@ -100,7 +100,7 @@ class Trainer:
         metrics = Path(metrics_dir or checkpoint_dir) / "metrics.jsonl"
         self.sinks = [JsonlSink(metrics), *sinks] if self.layout.is_first else []
         self.progress = Progress()
-        self.keeper = Keeper(self.checkpoint_dir, self.options.checkpoints, self.layout, self._saved)
+        self.keeper = Keeper(self.checkpoint_dir, self.options.checkpoints, self.layout, self.console.print)
         self.model = self._laid_out(model)
         self.optimizer = create_optimizer(self.model, self.options.optimizer)
         decay = self.options.optimizer.averaging
@@ -247,13 +247,17 @@ class Trainer:
         return error
 
     def load_newest(self) -> None:
-        """Load the newest checkpoint in ``checkpoint_dir`` that is whole, byte for byte.
+        """Load the newest checkpoint in ``checkpoint_dir`` that is whole, byte for byte; else that of the remote storage.
 
         Raises:
             CheckpointError: there is none.
             CheckpointMismatch: it is of another model, or of other data.
         """
-        path = latest_checkpoint(self.checkpoint_dir, lambda error: self.console.print(f"Passed over: {error}"), self.layout)
+
+        def passed_over(error: CheckpointError) -> None:
+            self.console.print(f"Passed over: {error}")
+
+        path = latest_checkpoint(self.checkpoint_dir, passed_over, self.layout) or self.keeper.fetch(passed_over)
         if path is None:
             raise CheckpointError(f"nothing to resume: {self.checkpoint_dir} holds no checkpoint that can be read")
         self._load(path, same_data=True)
@@ -505,9 +509,6 @@ class Trainer:
         row = {"step": self.progress.step, "epoch": round(epochs, 4), **numbers}
         for sink in self.sinks:
             sink.log(row)
-
-    def _saved(self, path: Path) -> None:
-        self.console.print(f"  Saved checkpoint to {display_path(path)}")
 
     def save_checkpoint(self, name: str, may_wait: bool = False) -> Path:
         """Write everything that a run needs to go on into ``checkpoint_dir / name``, whole or not at all.

@@ -141,7 +141,7 @@ def test_the_average_is_validated_and_kept(tiny: Any, tmp_path: Path) -> None:
     loaded, _ = load_model(tmp_path / "checkpoint_epoch_2.pt")
     assert torch.equal(dict(loaded.named_parameters())[name], state["average_state_dict"][name])
     trainer.model.load_state_dict(loaded.state_dict())
-    trainer.average = None
+    trainer.learner.average = None
     assert trainer.evaluate() == pytest.approx(trainer.val_losses[-1], rel=1e-6)
 
 

@@ -21,30 +21,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from olympiad.config import ConfigError, TrainingOptions
-from olympiad.data import IGNORED, Batch
+from olympiad.data import Batch
 from olympiad.model import MathTransformerDecoder
 
 from .checkpoint import check_architecture
-from .compute import Compute
 from .console import RunConsole
 from .errors import CheckpointError, NonFiniteLoss, TrainingError, TrainingInterrupted
-from .gradients import gradient_norm, scale_gradients
 from .hardware import memory_in_use, peak_flops
-from .health import LONGEST_SPIKE, LayerNorms, is_spike, remember
+from .health import LONGEST_SPIKE, is_spike, remember
 from .inputs import display_path, grouped_ahead, loader_parts
 from .interruption import StopSignals
 from .keeping import Keeper, find_checkpoint
 from .layout import Layout, start_layout
+from .learner import Learner
 from .lora import lora_options
-from .memory import flops_per_position, is_out_of_memory, micro_batch_that_fits, out_of_memory
+from .memory import flops_per_position, is_out_of_memory, out_of_memory
 from .metrics import JsonlSink, MetricsSink
-from .optimizer import WeightAverage, create_optimizer, learning_rate_fraction
-from .parallel import initialize_weights, lay_out
-from .precision import check_precision
+from .optimizer import learning_rate_fraction
 from .progress import Progress
 from .samples import sample_solutions
 from .state import Saved, check_same_data, flat_tensors, latest_checkpoint, load_averaged, open_checkpoint, take_over
@@ -89,7 +85,6 @@ class Trainer:
         self.options = options or TrainingOptions()
         self.layout = layout or start_layout(self.options.layout, device, self.options.health.timeout_seconds)
         self.device = self.layout.device
-        check_precision(self.options.precision, self.device, self.layout.sizes, model.config)
         self.train_loader = train_loader
         self.dataset, self.order = self._sliced(train_loader, model)
         self.val_loaders = dict(val_loader) if isinstance(val_loader, Mapping) else {"": val_loader} if val_loader else {}
@@ -101,12 +96,9 @@ class Trainer:
         self.sinks = [JsonlSink(metrics), *sinks] if self.layout.is_first else []
         self.progress = Progress()
         self.keeper = Keeper(self.checkpoint_dir, self.options.checkpoints, self.layout, self.console.print)
-        self.model = self._laid_out(model)
-        self.optimizer = create_optimizer(self.model, self.options.optimizer)
-        decay = self.options.optimizer.averaging
-        self.average = WeightAverage(self.model, decay) if decay else None
-        self.norms = LayerNorms(self.model, self.layout)
-        self.compute = self._make_compute()
+        longest = max(loader.dataset.longest for loader in (train_loader, *self.val_loaders.values()))  # type: ignore[attr-defined]
+        self.learner = Learner(model, self.layout, self.options, self.order.batch_size, longest, self.order.seed)
+        self.model, self.optimizer, self.compute = self.learner.model, self.learner.optimizer, self.learner.compute
         self._schedule_step = 0
 
     def _sliced(self, loader: Loader, model: MathTransformerDecoder) -> Any:
@@ -115,51 +107,6 @@ class Trainer:
         order.rank, order.world_size = self.layout.data_rank, self.layout.data_size
         loader.pin_memory = self.device.type == "cuda"
         return dataset, order
-
-    def _laid_out(self, model: MathTransformerDecoder) -> MathTransformerDecoder:
-        empty = next(model.parameters()).is_meta
-        with torch.device("meta"):
-            whole = MathTransformerDecoder(model.config)
-        self.num_parameters = whole.num_parameters
-        model = lay_out(model, self.layout, self.options.compile, self.options.precision)
-        if empty:
-            initialize_weights(model, whole, self.layout, self.order.seed)
-        return model
-
-    def _make_compute(self) -> Compute:
-        options, rows = self.options, -(-self.order.batch_size // self.layout.data_size)
-        if options.precision == "float16" and self.layout.mesh is not None:
-            raise ConfigError("float16 scales its loss by what one process sees: with several, use bfloat16")
-        longest = max(loader.dataset.longest for loader in (self.train_loader, *self.val_loaders.values()))  # type: ignore[attr-defined]
-
-        def compute(micro_batch: int | None) -> Compute:
-            z_loss = options.optimizer.z_loss
-            return Compute(self.model, self.layout, options.precision, rows, longest - 1, micro_batch, z_loss)
-
-        def attempt(micro_batch: int) -> None:
-            """The longest rows, forward, backward, and a first step at no learning rate, which makes the moments."""
-            shape = (micro_batch, longest - 1)
-            batch = Batch(
-                input_ids=torch.ones(shape, dtype=torch.long), targets=torch.ones(shape, dtype=torch.long), rows=torch.zeros(0)
-            )
-            try:
-                compute(micro_batch).backward(batch, micro_batch * (longest - 1))
-                for group in self.optimizer.param_groups:
-                    group["lr"] = 0.0
-                self.optimizer.step()
-            finally:
-                self.optimizer.zero_grad(set_to_none=True)
-                self.optimizer.state.clear()
-
-        if options.micro_batch != "auto":
-            return compute(options.micro_batch)
-        # Several ranks would have to run out of memory together, so they trust the estimate.
-        tried = attempt if self.device.type == "cuda" and self.layout.mesh is None else None
-        config, size = self.model.config, self.order.batch_size
-        fits = micro_batch_that_fits(config, size, longest, self.device, options.precision, self.layout.sizes, tried)
-        micro_batch = min(self.layout.gather(fits))
-        self.console.print(f"Micro-batch: {micro_batch} of {rows} rows at once")
-        return compute(micro_batch)
 
     @property
     def val_loader(self) -> Loader | None:
@@ -301,7 +248,7 @@ class Trainer:
                 f"Going on after step {progress.step} (epoch {progress.epoch + 1}, batch {progress.batches_in_epoch})"
             )
         several = f" ({self.layout.describe()})" if self.layout.mesh is not None else ""
-        self.console.print(f"Device: {self.device.type}{several}\nModel parameters: {self.num_parameters:,}")
+        self.console.print(f"Device: {self.device.type}{several}\nModel parameters: {self.learner.num_parameters:,}")
         self.console.start(self.total_steps, progress.step)
 
     def _run_epoch(self, signals: StopSignals) -> None:
@@ -343,7 +290,7 @@ class Trainer:
         row = {**numbers, "learning_rate": rate, "seconds": seconds, "memory_bytes": memory_in_use(self.device)}
         speed = numbers["tokens"] / seconds
         if not self.options.compile or self._steps_here > COMPILING_STEPS:
-            row |= {"tokens_per_second": speed, **self._utilisation(numbers, seconds)}
+            row |= {"tokens_per_second": speed, **self._utilisation(numbers["tokens"], count, seconds)}
         self._log(**row)
         if "event" not in numbers:
             progress.epoch_loss_sum += numbers["loss"] * count
@@ -355,67 +302,39 @@ class Trainer:
             self.console.print(f"  Step {progress.step:4d} | {loss} | LR: {rate:.2e}")
         return stop
 
-    def _utilisation(self, numbers: dict[str, Any], seconds: float) -> dict[str, float]:
-        """The share of the devices' peak that goes into the model's own arithmetic."""
+    def _utilisation(self, tokens: int, targets: int, seconds: float) -> dict[str, float]:
         peak = peak_flops(self.device.type, self.options.precision)
         if peak is None:
             return {}
         body, head = flops_per_position(self.model.config, self.dataset.longest - 1)
-        done = numbers["tokens"] * body + numbers["targets"] * head  # logits are made where there is a target only
+        done = tokens * body + targets * head  # logits are made where there is a target only
         return {"mfu": done / seconds / (peak * self.layout.world_size)}
 
     def _step(self, batches: list[Batch], signals: StopSignals) -> dict[str, Any]:
         """One optimizer step: loss (mean over all targets), gradient norm before clipping, tokens, targets."""
-        self.model.train()
-        self.optimizer.zero_grad(set_to_none=True)  # also what a step left that was stopped half way
-        pad, twins = self.model.config.pad_token_id, self.layout.world_size // self.layout.data_size
-        counts = [float(sum((batch["targets"] != IGNORED).sum() for batch in batches))]
-        counts.append(float(sum((batch["input_ids"] != pad).sum() for batch in batches)))
-        count, tokens = (int(each) // twins for each in self.layout.sum(counts))
+        count, tokens = self.learner.count(batches)
         if count == 0:
             raise TrainingError(f"step {self.progress.step + 1} has no token to learn from ({self._names(batches)})")
         watched = _is_due(self.options.health.norms_every_steps, self.progress.step + 1)
-        with self.norms.watching() if watched else nullcontext():
-            sums = [self.compute.backward(batch, count, batch is batches[-1]) for batch in batches]
-        # The one place where a step waits for the device: nothing may change before loss and norm are known to be finite.
-        own_sum, norm = torch.stack([torch.stack(sums).sum(), self._gradient_norm()]).tolist()
+        own_sum, norm = self.learner.gradients(batches, count, watched)
         total, *stops, ready = self.layout.sum([own_sum, *_signal(signals.received), float(self.keeper.ready)])
         stop = next((number for number, seen in zip(_SIGNALS, stops, strict=True) if seen), 0)
-        loss, scaler = total / count, self.compute.scaler
-        # float16 overflows now and then: the scaler then skips the step and turns its scale down.
-        overflow = scaler.is_enabled() and scaler.get_scale() > 1.0
-        if not (math.isfinite(loss) and (math.isfinite(norm) or overflow)):
+        loss = total / count
+        if not (math.isfinite(loss) and (math.isfinite(norm) or self.learner.overflow_is_normal())):
             self._refuse(loss, norm, batches)
         numbers: dict[str, Any] = {"loss": loss, "gradient_norm": norm, "tokens": tokens, "targets": count, "stop": stop}
-        numbers |= self.norms.read() if watched else {}
+        numbers |= self.learner.norms.read() if watched else {}
         if is_spike(self.progress.recent, loss, norm, self.options.health):
             numbers["event"] = self._leave_out(loss, norm)
         else:
             remember(self.progress.recent, loss, norm, self.options.health)
             self.progress.spikes_in_a_row = 0
-            self._update(norm)
-        self.optimizer.zero_grad(set_to_none=True)
+            self.learner.update(norm)
         self._schedule_step += 1
         self._apply_learning_rate()
         if self.keeper.waiting and ready == self.layout.world_size:
             self.keeper.settle()
         return numbers
-
-    def _gradients(self) -> list[Tensor]:
-        return [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
-
-    def _gradient_norm(self) -> Tensor:
-        self.compute.scaler.unscale_(self.optimizer)
-        return gradient_norm(self._gradients(), self.layout)
-
-    def _update(self, norm: float) -> None:
-        longest = self.options.optimizer.max_gradient_norm
-        if norm > longest:
-            scale_gradients(self._gradients(), longest / (norm + 1e-6))
-        self.compute.scaler.step(self.optimizer)
-        self.compute.scaler.update()
-        if self.average is not None:
-            self.average.update(self.model)
 
     def _leave_out(self, loss: float, norm: float) -> str:
         """Do not take this step, and, if so asked, go back to the weights of the last checkpoint."""
@@ -427,7 +346,7 @@ class Trainer:
                 'this is no spike any more. Resume with a lower optimizer.learning_rate, or with health.spike = "ignore"'
             )
         self.console.print(f"  Spike at step {progress.step + 1}: loss {loss:.4f}, gradient norm {norm:.3g}; step left out")
-        self.compute.scaler.update()
+        self.learner.leave_out()
         if choice == "rollback":
             self.keeper.settle()
             path = latest_checkpoint(self.checkpoint_dir, layout=self.layout)
@@ -454,7 +373,7 @@ class Trainer:
         return self._evaluation().get("validation_loss")
 
     def _evaluation(self) -> dict[str, float]:
-        with self.average.swapped_in(self.model) if self.average is not None else nullcontext():
+        with self.learner.average.swapped_in(self.model) if self.learner.average is not None else nullcontext():
             return evaluate(self.compute, self.val_loaders)
 
     def _validate(self) -> float | None:
@@ -516,12 +435,12 @@ class Trainer:
         Raises:
             CheckpointError: it can't be written; what was there before still is.
         """
-        average = self.average.tensors if self.average else None
+        average = self.learner.average.tensors if self.learner.average else None
         facts = {
             "scheduler_state_dict": {"step": self._schedule_step, "total_steps": self.total_steps},
             "scaler_state_dict": self.compute.scaler.state_dict(),
             **asdict(self.progress),
-            "average_updates": self.average.num_updates if self.average else 0,
+            "average_updates": self.learner.average.num_updates if self.learner.average else 0,
             "config": self.model.config.model_dump(),
             "lora": adapters.model_dump(mode="json") if (adapters := lora_options(self.model)) else None,
             "options": self.options.model_dump(mode="json"),
@@ -551,12 +470,12 @@ class Trainer:
         self._take_over(saved)
         self.compute.scaler.load_state_dict(facts["scaler_state_dict"])
         self.progress = Progress(**{name: facts[name] for name in asdict(Progress())})
-        if self.average is not None:
-            self.average.num_updates = facts["average_updates"]
+        if self.learner.average is not None:
+            self.learner.average.num_updates = facts["average_updates"]
 
     def _take_over(self, saved: Saved) -> None:
         kind = self.options.optimizer.kind
-        average = self.average.tensors if self.average else None
+        average = self.learner.average.tensors if self.learner.average else None
         take_over(saved, self.model, self.optimizer, kind, average, self.layout)
 
     def _set_learning_rate(self) -> None:
@@ -569,8 +488,7 @@ class Trainer:
 
     def _apply_learning_rate(self) -> None:
         fraction = learning_rate_fraction(self._schedule_step, self.total_steps, self.options.optimizer)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.options.optimizer.learning_rate * fraction
+        self.learner.set_learning_rate(self.options.optimizer.learning_rate * fraction)
 
 
 _SIGNALS = (2, 15)

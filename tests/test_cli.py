@@ -260,7 +260,7 @@ def test_train_with_an_unknown_flag(capsys: pytest.CaptureFixture[str], recipe: 
     ("flag", "value", "reason"),
     [
         ("--optimizer.learning-rate", "-1", "Input should be greater than 0"),
-        ("--precision", "float8", "invalid choice"),
+        ("--precision", "float4", "invalid choice"),
         ("--num-epochs", "many", "invalid literal"),
     ],
 )

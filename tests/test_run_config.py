@@ -76,7 +76,7 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
         tmp_path,
         """
         num_epochs = 0
-        precision = "float8"
+        precision = "float4"
         [model]
         hidden_size = "wide"
         [data]
@@ -101,7 +101,7 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
         assert f"\n  {place}: " in message
     assert "(it is 'maths')" in message
     assert "(it is -1)" in message
-    assert "'float32', 'bfloat16' or 'float16'" in message
+    assert "'float32', 'bfloat16', 'float16' or 'float8'" in message
     assert len(message.splitlines()) == 9
 
 

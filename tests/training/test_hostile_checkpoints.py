@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from olympiad.training import CheckpointError, CheckpointMismatch
 from olympiad.training.inspection import convert_checkpoint
 from olympiad.training.sharded import FORMAT
-from olympiad.training.state import Saved, latest_checkpoint, open_checkpoint
+from olympiad.training.state import Saved, latest_checkpoint, open_checkpoint, verify_file
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +99,22 @@ def test_flipped_byte_in_a_file(folder: Path, data: st.DataObject) -> None:
     """Guards against a reader that fails in its own way, past every net, and against numbers that nobody trained."""
     path = folder / "files" / "newest.pt"
     assert_same_or_passed_over(path, path.with_name("first.pt"), *flips(data, path, structure(path)))
+
+
+def test_flipped_bit_in_the_directory(folder: Path, tmp_path: Path) -> None:
+    """Guards against an entry that claims to be encrypted, or compressed, and ends verification in a traceback."""
+    path = Path(shutil.copy(folder / "files" / "newest.pt", tmp_path))
+    with zipfile.ZipFile(path) as archive:
+        start = archive.start_dir
+    whole, refused = path.read_bytes(), 0
+    for bit in range(8 * 46):  # of the first entry, before its name
+        place = start + bit // 8
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit % 8]) + whole[place + 1 :])
+        try:
+            verify_file(path)
+        except CheckpointError:
+            refused += 1
+    assert refused > 8 * 20
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -297,6 +313,9 @@ MAY_CHANGE: dict[str, dict[str, Any]] = {
     "schedule": {"schedule": "linear"},
     "weight decay": {"weight_decay": 0.0},
     "micro-batch": {"micro_batch": 1},
+    "accumulation": {"accumulation_steps": 2},
+    "bfloat16": {"precision": "bfloat16"},
+    "float16": {"precision": "float16"},
     "what is saved": {"sharded": True, "save_every_steps": 1},
     "averaging": {"averaging": 0.9},
 }

@@ -7,14 +7,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from processes import ROOT, run_jobs, start
+from processes import ROOT, free_port, run_jobs, start
 from test_layouts import assert_equal_curves
+from torch.distributed import Store, TCPStore
+
+from olympiad.training.rendezvous import fresh_store
 
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "layouts.json").read_text())["padded"]
 TIMEOUT = 6.0  # health.timeout_seconds of these runs
@@ -140,6 +145,8 @@ def test_torchrun_starts_again(tmp_path: Path, rank: int) -> None:
     ranks[rank].kill()
     printed = launcher.communicate(timeout=200)[0]
     assert launcher.returncode == 0, printed
+    assert "lost the others" in printed
+    assert "Traceback" not in printed
     assert "Resuming from" in printed
     assert losses(metrics.parent) == pytest.approx(losses(tmp_path / "runs" / "whole"), rel=1e-4)
 
@@ -180,3 +187,32 @@ def test_second_run_is_refused(tmp_path: Path) -> None:
 def environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
     return {**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
+
+
+def test_dead_ranks_addresses_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against a restart that can't connect: torchrun's store still holds what the dead ranks wrote."""
+    port = free_port()
+    server = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
+    environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    for attempt in range(3):
+        stores: dict[int, Store] = {}
+
+        def join(rank: int, stores: dict[int, Store] = stores) -> None:
+            stores[rank] = fresh_store(timedelta(seconds=20))
+
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("WORLD_SIZE", "3")
+        threads = []
+        for rank in (2, 1, 0):  # the first one comes last: the others find answers to the dead
+            monkeypatch.setenv("RANK", str(rank))
+            threads.append(threading.Thread(target=join, args=(rank,)))
+            threads[-1].start()
+            time.sleep(0.3)
+        for thread in threads:
+            thread.join(timeout=30)
+        assert stores.keys() == {0, 1, 2}
+        assert not any(store.check(["address"]) for store in stores.values())
+        stores[0].set("address", f"of attempt {attempt}")
+        assert {store.get("address") for store in stores.values()} == {f"of attempt {attempt}".encode()}
+    del server

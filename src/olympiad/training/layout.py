@@ -27,6 +27,7 @@ from torch.distributed.distributed_c10d import _set_pg_timeout as set_pg_timeout
 from olympiad.config import ConfigError, LayoutOptions
 
 from .errors import TrainingInterrupted
+from .rendezvous import fresh_store
 
 T = TypeVar("T")
 
@@ -161,7 +162,8 @@ def start_layout(options: LayoutOptions, device: str | torch.device | None = Non
     timeout = timedelta(seconds=timeout_seconds)
     if not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if kind.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=timeout)
+        rank = int(os.environ["RANK"])
+        dist.init_process_group(backend, timeout=timeout, store=fresh_store(timeout), rank=rank, world_size=world_size)
     shard = sizes.shard or 1
     mesh = init_device_mesh(
         kind.type,

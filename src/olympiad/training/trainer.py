@@ -468,7 +468,8 @@ class Trainer:
         now = {"data": self.dataset.fingerprint, "seed": self.order.seed, "batch_size": self.order.batch_size}
         check_same_data(saved, now, same_data)
         self._take_over(saved)
-        self.compute.scaler.load_state_dict(facts["scaler_state_dict"])
+        if facts["scaler_state_dict"]:  # empty where the run was in another precision
+            self.compute.scaler.load_state_dict(facts["scaler_state_dict"])
         self.progress = Progress(**{name: facts[name] for name in asdict(Progress())})
         if self.learner.average is not None:
             self.learner.average.num_updates = facts["average_updates"]

@@ -7,7 +7,7 @@ import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
@@ -120,7 +120,7 @@ class TrainingOptions(BaseModel):
 
     accumulation_steps: int = Field(default=1, ge=1)
     """Batches whose gradients make one step."""
-    micro_batch: int | Literal["auto"] | None = None
+    micro_batch: Annotated[int, Field(ge=1)] | Literal["auto"] | None = None
     """Rows that a device computes at once; a batch's share if absent; "auto" finds the most that fit. Changes memory, no result."""
     precision: Precision = "float32"
     """Of the matrix products; weights and optimizer stay in float32. float8: that of the layers, else bfloat16; Ada or Hopper."""

@@ -91,6 +91,42 @@ def test_one_curve_packed(world_size: int, golden: dict[str, Any], tmp_path: Pat
             raise AssertionError(f"{job}: {error}") from error
 
 
+FEATURES: dict[str, dict[str, Any]] = {
+    "tied": {"fields": {"tie_word_embeddings": True}},
+    "average": {"options": {"averaging": 0.5, "validate_every_steps": 2}},
+    "muon": {"options": {"kind": "muon"}},
+    "z-loss": {"options": {"z_loss": 1e-2}},
+    "accumulated": {"batch_size": 4, "options": {"accumulation_steps": 2}},
+}
+AT = {
+    2: {"shard": {}, "tensor": {"tensor": 2}, "pipeline": {"pipeline": 2, "micro_batch": 2}},
+    4: {"both": {"tensor": 2, "replicate": 2}},
+}
+
+
+@pytest.mark.slow
+def test_features_at_layouts(tmp_path: Path) -> None:
+    """Guards against what one process does right and several do not: a tied embedding's two gradients, an average that is
+    trained on after an evaluation, Muon on a part of a matrix, a second loss, batches that make one step."""
+
+    def jobs(layouts: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+        pairs = [(f, at) for f in FEATURES for at in layouts if (f, at) != ("tied", "pipeline")]
+        return [
+            {**FEATURES[f], "folder": f"{f} {at}", "options": {**FEATURES[f].get("options", {}), **layouts[at]}}
+            for f, at in pairs
+        ]
+
+    alone = jobs({"alone": {}})
+    expected = {job["folder"].split()[0]: each for job, each in zip(alone, run_jobs(1, alone, tmp_path / "1"), strict=True)}
+    for world_size, layouts in AT.items():
+        todo = jobs(layouts)
+        for job, result in zip(todo, run_jobs(world_size, todo, tmp_path / str(world_size)), strict=True):
+            try:
+                assert_equal_curves(result["rows"], expected[job["folder"].split()[0]]["rows"])
+            except AssertionError as error:
+                raise AssertionError(f"{job}: {error}") from error
+
+
 @pytest.mark.slow
 def test_save_at_any_layout_load_at_any(golden: dict[str, Any], tmp_path: Path) -> None:
     """Guards against a checkpoint that only the layout that wrote it can read, or reads with moments mixed up."""

@@ -15,7 +15,7 @@ from olympiad.model import MathTransformerConfig, MathTransformerDecoder
 from olympiad.tokenizer import MathTokenizer
 from olympiad.training import CheckpointError, CheckpointMismatch
 from olympiad.training.checkpoint import read_checkpoint, write_checkpoint
-from olympiad.training.recipe import load_model
+from olympiad.training.loading import load_model
 from olympiad.training.state import latest_checkpoint
 
 

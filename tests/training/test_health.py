@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from olympiad.config import HealthOptions
 from olympiad.training import OutOfMemory, TrainingError, memory
 from olympiad.training.health import LONGEST_SPIKE, is_spike
+from olympiad.training.loading import load_model
 from olympiad.training.metrics import read_metrics
-from olympiad.training.recipe import load_model
 
 SPIKY = {"spike_window": 8, "num_problems": 16, "batch_size": 1, "save_every_steps": 4, "save_every_epochs": 9}
 

@@ -12,7 +12,7 @@ import torch
 from olympiad.cli import main
 from olympiad.training import CheckpointError, CheckpointMismatch
 from olympiad.training.inspection import convert_checkpoint
-from olympiad.training.recipe import load_model
+from olympiad.training.loading import load_model
 from olympiad.training.state import open_checkpoint
 
 
@@ -47,14 +47,14 @@ def test_inspect(run: Path, tiny: Any, name: str, capsys: pytest.CaptureFixture[
     facts = open_checkpoint(run / "checkpoints" / "best_model.pt").facts
     trainer = tiny.trainer(run / "other")
     assert table["model.hidden_size"] == "32"
-    assert table["parameters"] == f"{trainer.num_parameters:,}"
+    assert table["parameters"] == f"{trainer.learner.num_parameters:,}"
     assert table["epoch"] == "1 of 1 planned"
     assert table["data"] == facts["data_fingerprint"]
     assert table["optimizer"] == "adamw"
     assert table["precision"] == "float32"
     assert table["val loss"].startswith(f"{facts['val_losses'][-1]:.4f}")
     weights = len(dict(trainer.model.named_parameters()))
-    assert table["model tensors, float32"] == f"{weights}, {4 * trainer.num_parameters:,} bytes"
+    assert table["model tensors, float32"] == f"{weights}, {4 * trainer.learner.num_parameters:,} bytes"
 
 
 def test_inspect_lists_a_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

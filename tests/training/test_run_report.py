@@ -261,5 +261,5 @@ def test_a_real_run(tiny: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out.splitlines()[0] == str(tmp_path / "real" / "report.html")
     page = Page(tmp_path / "real" / "report.html")
     assert len(page.titles) == 7
-    assert page.has("real", "unknown")
+    assert page.has("real", "finished")
     assert RunRecord(tmp_path / "real").steps == 8

@@ -180,7 +180,7 @@ def _generate(
 
     from olympiad.data.preprocessing import normalize_text
     from olympiad.tokenizer import render_prompt
-    from olympiad.training.recipe import load_model
+    from olympiad.training.loading import load_model
 
     statement = normalize_text(problem)  # as in training
     if not statement:

@@ -29,6 +29,13 @@ class ReportError(TrainingError):
     """A run that can't be reported on, or a report that can't be written."""
 
 
+def lost_peer(error: BaseException) -> bool:
+    """Whether PyTorch means that another process is gone, or silent."""
+    text = str(error).lower()
+    signs = ("gloo", "nccl", "connection", "timed out", "timeout", "store")
+    return type(error).__name__.startswith("Dist") or (isinstance(error, RuntimeError) and any(sign in text for sign in signs))
+
+
 class TrainingInterrupted(KeyboardInterrupt):
     """The run was asked to stop, and has saved everything that it needs to go on."""
 

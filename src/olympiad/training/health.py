@@ -44,7 +44,7 @@ def remember(recent: list[list[float]], loss: float, norm: float, options: Healt
 
 
 class LayerNorms:
-    """Norms of each layer's gradients, and the root mean square of what it puts out."""
+    """Norms of each layer's gradients, and the root mean square of what it puts out, padding included."""
 
     def __init__(self, model: nn.Module, layout: Layout) -> None:
         self.layout = layout
@@ -79,6 +79,7 @@ class LayerNorms:
         for number, layer in enumerate(self.layers):
             gradients = [parameter.grad for parameter in layer.parameters() if parameter.grad is not None]
             numbers[f"gradient_norm/layer_{number}"] = gradient_norm(gradients, self.layout).item()
-            squares, count = self.layout.sum([float(each) for each in self._squares[number]])
-            numbers[f"activation_rms/layer_{number}"] = math.sqrt(squares / count) if count else 0.0
+            if self.layout.sizes.pipeline == 1:  # a pipeline also sends made-up batches through, to learn their shapes
+                squares, count = self.layout.sum([float(each) for each in self._squares[number]])
+                numbers[f"activation_rms/layer_{number}"] = math.sqrt(squares / count) if count else 0.0
         return numbers

@@ -179,6 +179,8 @@ def find_checkpoint(folder: Path, name: str) -> Path:
         return folder / name
     if (folder / stem / MARKER).is_file():
         return folder / stem
+    if (folder / f"{stem}.pt").is_file():
+        return folder / f"{stem}.pt"
     numbered = sorted(folder.glob(f"{stem}_step_*/{MARKER}"), key=lambda path: int(path.parent.name.rpartition("_")[2]))
     if numbered:
         return numbered[-1].parent

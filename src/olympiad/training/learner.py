@@ -53,10 +53,14 @@ class Learner:
         if empty:
             initialize_weights(model, whole, layout, seed)
         self.optimizer = create_optimizer(self.model, options.optimizer)
-        decay = options.optimizer.averaging
-        self.average = WeightAverage(self.model, decay) if decay else None
+        self.begin_average()
         self.norms = LayerNorms(self.model, layout)
         self.compute = self._compute(self._auto_micro_batch() if options.micro_batch == "auto" else options.micro_batch)
+
+    def begin_average(self) -> None:
+        """Average from the weights as they are now on, if that is asked for."""
+        decay = self.options.optimizer.averaging
+        self.average = WeightAverage(self.model, decay) if decay else None
 
     def _compute(self, micro_batch: int | None) -> Compute:
         rows, options = -(-self.batch_size // self.layout.data_size), self.options

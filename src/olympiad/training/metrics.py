@@ -42,7 +42,7 @@ class JsonlSink:
         if not self.path.exists():
             return
         aside = self.path.with_suffix(".partial")
-        kept = "".join(_json_line(row) for row in read_metrics(self.path) if row["step"] <= step)
+        kept = "".join(_json_line(row) for row in read_metrics(self.path) if row.get("step", 0) <= step)
         try:
             aside.write_text(kept, encoding="utf-8")
             os.replace(aside, self.path)

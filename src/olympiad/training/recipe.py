@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 from collections import Counter
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Literal
 
 import torch
 
-from olympiad.config import ConfigError, LoraOptions, RunConfig, to_toml
+from olympiad.config import ConfigError, RunConfig, to_toml
 from olympiad.data import (
     DataPreprocessor,
     MathDataset,
@@ -27,20 +26,21 @@ from olympiad.data.show import load_prepared
 from olympiad.model import MathTransformerConfig, MathTransformerDecoder
 from olympiad.tokenizer import MathTokenizer
 
+from .checkpoint import write_whole
 from .console import RunConsole
 from .devices import ClusterOptions
 from .dry_run import print_dry_run
-from .errors import CheckpointError
 from .horizon import horizon
-from .keeping import Keeper, find_checkpoint
+from .inputs import display_path
+from .keeping import Keeper
 from .layout import Layout, processes, start_layout
 from .layout_check import check_layout
-from .lora import add_lora, merge_lora, save_adapter
+from .loading import adapted_model, run_checkpoint
+from .lora import add_lora, save_adapter
 from .memory import check_memory
 from .metrics import create_sinks
 from .precision import check_precision
-from .sharded import MARKER
-from .state import checkpoints_in, load_averaged, open_checkpoint
+from .state import checkpoints_in, open_checkpoint
 from .trainer import Trainer
 
 Resume = Literal["never", "always", "auto"]
@@ -106,22 +106,29 @@ def _run(run: RunConfig, resume: bool, layout: Layout) -> Trainer:
     if resume:
         trainer.load_newest()
     elif run.start_from is not None:
-        trainer.load_weights(run_checkpoint(run.start_from))
+        trainer.load_weights(layout.agree(run_checkpoint(run.start_from)))
     if layout.is_first:
         try:
             run.folder.mkdir(parents=True, exist_ok=True)
-            (run.folder / "run.toml").write_text(to_toml(run), encoding="utf-8")
+            write_whole(run.folder / "run.toml", lambda file: file.write(to_toml(run).encode()), "resolved run")
         except OSError as error:
             raise ConfigError(f"can't write into the run's folder {run.folder}: {error.strerror}") from error
     plan = horizon(run.num_tokens, run.num_epochs, train_set.num_tokens, trainer.steps_per_epoch)
     if plan.warning:
         console.print(plan.warning)
     num_steps = min(run.num_steps or plan.num_steps, plan.num_steps)
-    trainer.train_until(plan.num_epochs, num_steps if run.num_tokens or run.num_steps else None)
-    if run.lora is not None and layout.is_first and layout.mesh is None:
-        save_adapter(trainer.model, run.folder / "adapter", str(run.start_from or run.folder))
-        console.print(f"Adapter written to {run.folder / 'adapter'}")
+    trainer.train_until(plan.num_epochs, num_steps if run.num_tokens or run.num_steps else 0)
+    if run.lora is not None and layout.is_first:
+        _export_adapter(run, console)
     return trainer
+
+
+def _export_adapter(run: RunConfig, console: RunConsole) -> None:
+    """The best model's adapters for PEFT; they take the place of those that an earlier part of this run left."""
+    folder, saved = run.folder / "adapter", open_checkpoint(run_checkpoint(run.folder))
+    shutil.rmtree(folder, ignore_errors=True)
+    save_adapter(adapted_model(saved), folder, str(run.start_from))
+    console.print(f"Adapter of {display_path(saved.path)} written to {folder}")
 
 
 def _check_lora(run: RunConfig) -> None:
@@ -129,13 +136,6 @@ def _check_lora(run: RunConfig) -> None:
         raise ConfigError("lora: adapters are not split by tensor parallelism; use layout.shard, which splits their base")
     if run.lora is not None and run.start_from is None:
         raise ConfigError("lora: adapters need a trained model below them; name it with start_from")
-
-
-def run_checkpoint(path: Path) -> Path:
-    """A checkpoint, or the best one of a run's folder."""
-    if not path.is_dir() or (path / MARKER).exists():
-        return path
-    return find_checkpoint(path / "checkpoints" if (path / "checkpoints").is_dir() else path, "best_model.pt")
 
 
 def _device() -> torch.device:
@@ -221,22 +221,3 @@ def _load(loader: MathDatasetLoader, name: str, split: str) -> list[MathProblem]
     if name == "gsm8k":
         return loader.load_gsm8k(split)
     return loader.load_aops(split) if name == "aops" else loader.load_math_dataset(split)
-
-
-def load_model(path: str | os.PathLike[str]) -> tuple[MathTransformerDecoder, MathTokenizer]:
-    """The model and the tokenizer of a checkpoint (or a run's folder), ready to generate, on CUDA where there is one.
-
-    Raises:
-        CheckpointError: see :func:`olympiad.training.checkpoint.read_checkpoint`; or its weights do not fit its config.
-    """
-    saved = open_checkpoint(path := run_checkpoint(Path(path)))
-    try:
-        model = MathTransformerDecoder(MathTransformerConfig(**saved.facts["config"]))
-        if adapters := saved.facts.get("lora"):
-            add_lora(model, LoraOptions(**adapters), seed=0)
-    except ValueError as error:
-        raise CheckpointError(f"{path} does not describe a model: {error}") from error
-    load_averaged(saved, model)
-    merge_lora(model)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return model.eval().to(device), MathTokenizer.from_json(saved.facts["tokenizer"])

@@ -53,6 +53,8 @@ class RunRecord:
     @property
     def planned_steps(self) -> int | None:
         """As many as the epochs of ``run.toml`` take; rows tell epochs to four digits, so it is a little vague in epoch 1."""
+        if told := self.curve("planned_steps"):
+            return round(told[max(told)])
         epochs, planned = self.curve("epoch"), number(self.settings.get("num_epochs"))
         last = max(epochs, default=0)
         if planned is None or last < 1 or epochs[last] <= 0:
@@ -64,10 +66,13 @@ class RunRecord:
         """ "finished", "running", "interrupted" or "unknown", and what that is said by."""
         done, planned = max(self.curve("epoch").values(), default=0.0), number(self.settings.get("num_epochs"))
         quiet = f"last row {duration(self._quiet)} ago"
+        unit = "epochs"
+        if self.curve("planned_steps"):
+            done, planned, unit = float(self.steps), float(self.planned_steps or 0), "steps"
         if planned is None:
             return "unknown", f"no plan in run.toml; {quiet}"
         if done >= planned:
-            return "finished", f"all {planned:g} epochs"
+            return "finished", f"all {planned:g} {unit}"
         patience = max(QUIET_SECONDS, QUIET_STEPS * max(self.curve("seconds").values(), default=0.0))
         return "running" if self._quiet <= patience else "interrupted", quiet
 

@@ -26,7 +26,9 @@ from .checkpoint import read_checkpoint
 from .errors import CheckpointError, CheckpointMismatch
 from .facts import check_facts
 from .layout import Layout
+from .lora import lora_options
 from .parallel import reshard
+from .progress import Progress
 from .sharded import MARKER, fill_from_shards, read_marker, shard_dtypes, verify_shards
 from .slices import copy_own_slice
 
@@ -160,12 +162,18 @@ def checkpoints_in(folder: Path) -> list[Path]:
 
 
 def latest_checkpoint(
-    folder: Path, on_damaged: Callable[[CheckpointError], None] = lambda error: None, layout: Layout | None = None
+    folder: Path,
+    on_damaged: Callable[[CheckpointError], None] = lambda error: None,
+    layout: Layout | None = None,
+    until: Progress | None = None,
 ) -> Path | None:
     """The checkpoint of the latest run in the folder with the most steps behind it, every byte of it looked at.
 
     By what the files say, not by their dates: those change when a folder is copied. ``on_damaged`` hears of each that is
     passed over.
+
+    Args:
+        until: look only at what this very run wrote, up to where it is now.
     """
     readable = []
     for path in checkpoints_in(folder) if layout is None or layout.is_first else []:
@@ -176,6 +184,8 @@ def latest_checkpoint(
             continue
         if facts.get("weights_only"):
             on_damaged(CheckpointError(f"{path} {NO_OPTIMIZER}"))
+            continue
+        if until and (facts["run_started"] != until.run_started or facts["step"] > until.step):
             continue
         readable.append((facts["run_started"], facts["step"], facts["epoch"], path))
     candidates = [each[-1] for each in sorted(readable, reverse=True)]
@@ -244,6 +254,22 @@ def load_averaged(saved: Saved, model: nn.Module, layout: Layout | None = None, 
     saved.fill(targets, layout)
 
 
+def check_adapters(saved: Saved, model: nn.Module) -> None:
+    """Refuse to go on with other adapters than those that were trained; only their dropout may change.
+
+    Raises:
+        CheckpointMismatch: one side has adapters and the other none, or others.
+    """
+    ours, theirs = lora_options(model), saved.facts.get("lora")
+    now = ours.model_dump(mode="json") | {"dropout": 0.0} if ours else None
+    before = theirs | {"dropout": 0.0} if theirs else None
+    if now != before:
+        raise CheckpointMismatch(
+            f"{saved.path} was trained with {'adapters ' + str(before) if before else 'no adapters'}, this run has "
+            f"{now or 'none'}: resume with the same [lora], or begin a new run with start_from"
+        )
+
+
 def take_over(
     saved: Saved,
     model: nn.Module,
@@ -266,6 +292,7 @@ def take_over(
             f"{saved.path} was trained with optimizer.kind = {was!r}, this run has {kind!r}, which keeps other numbers: "
             "resume with the same, or start a new run from its weights (start_from)"
         )
+    check_adapters(saved, model)
     reshard(model)
     parameters = dict(model.named_parameters())
     targets: dict[str, Tensor] = {f"model.{name}": parameter for name, parameter in parameters.items()}
@@ -288,6 +315,7 @@ def take_over(
     if wrong:
         raise CheckpointError(f"{saved.path} does not fit this model and optimizer: {'; '.join(wrong[:5])}")
     saved.fill(targets, layout)
+    optimizer.state.clear()
     for name, state in states.items():
         if state:
             optimizer.state[parameters[name]] = state

@@ -29,7 +29,7 @@ from olympiad.model import MathTransformerDecoder
 
 from .checkpoint import check_architecture
 from .console import RunConsole
-from .errors import CheckpointError, NonFiniteLoss, TrainingError, TrainingInterrupted
+from .errors import CheckpointError, CheckpointMismatch, NonFiniteLoss, TrainingError, TrainingInterrupted, lost_peer
 from .hardware import memory_in_use, peak_flops
 from .health import LONGEST_SPIKE, is_spike, remember
 from .inputs import display_path, grouped_ahead, loader_parts
@@ -37,12 +37,15 @@ from .interruption import StopSignals
 from .keeping import Keeper, find_checkpoint
 from .layout import Layout, start_layout
 from .learner import Learner
-from .lora import lora_options
+from .loading import adapted_model
+from .lora import lora_options, merge_lora
 from .memory import flops_per_position, is_out_of_memory, out_of_memory
 from .metrics import JsonlSink, MetricsSink
 from .optimizer import learning_rate_fraction
+from .parallel import reshard
 from .progress import Progress
 from .samples import sample_solutions
+from .slices import copy_own_slice
 from .state import Saved, check_same_data, flat_tensors, latest_checkpoint, load_averaged, open_checkpoint, take_over
 from .validation import evaluate
 
@@ -100,6 +103,7 @@ class Trainer:
         self.learner = Learner(model, self.layout, self.options, self.order.batch_size, longest, self.order.seed)
         self.model, self.optimizer, self.compute = self.learner.model, self.learner.optimizer, self.learner.compute
         self._schedule_step = 0
+        self._check_same_everywhere()
 
     def _sliced(self, loader: Loader, model: MathTransformerDecoder) -> Any:
         """The parts of a loader, which from now on gives this rank's rows only."""
@@ -107,6 +111,21 @@ class Trainer:
         order.rank, order.world_size = self.layout.data_rank, self.layout.data_size
         loader.pin_memory = self.device.type == "cuda"
         return dataset, order
+
+    def _check_same_everywhere(self) -> None:
+        """All ranks have to cut their shares out of one and the same data."""
+        larger = [name for name, each in self.val_loaders.items() if each.batch_sampler.batch_size > self.order.batch_size]  # type: ignore[union-attr]
+        if larger and self.layout.mesh is not None:
+            raise ConfigError(f"validation batches may not be larger than those of training ({self.order.batch_size} rows)")
+        fingerprints = [loader.dataset.fingerprint for loader in self.val_loaders.values()]  # type: ignore[attr-defined]
+        own = (self.dataset.fingerprint, self.order.seed, self.order.batch_size, *fingerprints)
+        others = self.layout.gather(own)
+        different = [rank for rank, each in enumerate(others) if each != others[0]]
+        if different:
+            raise ConfigError(
+                f"processes {', '.join(map(str, different))} have other data, another seed or other batches than process 0: "
+                "give all machines the same files and the same recipe"
+            )
 
     @property
     def val_loader(self) -> Loader | None:
@@ -186,9 +205,9 @@ class Trainer:
             micro_batch, sizes = self.compute.micro_batch, self.layout.sizes
             longest, steps = self.dataset.longest, options.accumulation_steps
             return out_of_memory(config, order.batch_size, longest, self.device, options.precision, sizes, micro_batch, steps)
-        if self.layout.mesh is not None and not isinstance(error, TrainingError):
+        if self.layout.mesh is not None and lost_peer(error):
             return TrainingError(
-                f"process {self.layout.rank} lost the others at step {self.progress.step + 1} ({str(error).splitlines()[0]:.200}): "
+                f"process {self.layout.rank} lost the others at step {self.progress.step + 1} ({str(error).partition(chr(10))[0]:.200}): "
                 "one died or did not answer in time. Start all again with --resume auto; torchrun --max-restarts does so"
             )
         return error
@@ -218,20 +237,41 @@ class Trainer:
         """
         saved = open_checkpoint(Path(path))
         check_architecture(saved.path, saved.facts["config"], self.model.config)
-        load_averaged(saved, self.model, self.layout, strict=lora_options(self.model) is None)
+        self._check_tokenizer(saved)
+        if saved.facts.get("lora"):  # its adapters are a part of what it computes
+            whole = dict(merge_lora(adapted_model(saved)).named_parameters())
+            reshard(self.model)
+            for name, parameter in self.model.named_parameters():
+                if name in whole:
+                    copy_own_slice(parameter, whole[name])
+        else:
+            load_averaged(saved, self.model, self.layout, strict=lora_options(self.model) is None)
+        self.learner.begin_average()
         self.console.print(f"Starting from the weights of {display_path(saved.path)}")
 
+    def _check_tokenizer(self, saved: Saved) -> None:
+        if saved.facts["tokenizer"] != self.dataset.tokenizer.json:
+            raise CheckpointMismatch(
+                f"{saved.path} was trained with another tokenizer, whose numbers mean other pieces of text: set data.tokenizer "
+                "to its own (olympiad checkpoint inspect shows where it comes from), or train from scratch"
+            )
+
     def train_until(self, num_epochs: int | None = None, num_steps: int | None = None) -> None:
-        """Train up to ``num_epochs`` in all, or as far as was planned; do nothing where that is done already."""
+        """Train up to ``num_epochs`` in all, or as far as was planned; do nothing where that is done already.
+
+        Args:
+            num_steps: end after so many steps in all, if that is sooner; 0: no more than the epochs say.
+        """
         progress = self.progress
         if num_epochs and progress.planned_epochs not in (0, num_epochs):
             self.console.print(
                 f"The plan was {progress.planned_epochs} epochs, now it is {num_epochs}: the learning rate follows"
             )
         progress.planned_epochs = num_epochs or progress.planned_epochs
-        progress.planned_steps = num_steps or progress.planned_steps
+        progress.planned_steps = progress.planned_steps if num_steps is None else num_steps
         if progress.step and self._finished:
-            self.console.print(f"All {progress.planned_epochs} epochs are done; ask for more to train on.")
+            steps = progress.planned_steps and f"{progress.planned_steps} steps"
+            self.console.print(f"All {steps or f'{progress.planned_epochs} epochs'} are done; ask for more to train on.")
         else:
             self.train()
 
@@ -263,7 +303,7 @@ class Trainer:
                 self._keep_if_best(self._validate())
             if _is_due(options.sample_every_steps, progress.step):
                 self._sample()
-            if stop:  # after the validation, which a resumed run would not make up for
+            if stop and not self._finished:  # after the validation, which a resumed run would not make up for
                 self._stop(stop)
             if _is_due(options.checkpoints.save_every_steps, progress.step) and not last:
                 self.save_checkpoint(f"step_{progress.step}", may_wait=True)
@@ -287,7 +327,13 @@ class Trainer:
         progress.step += 1
         progress.batches_in_epoch += len(batches)
         progress.num_tokens += int(numbers["tokens"])
-        row = {**numbers, "learning_rate": rate, "seconds": seconds, "memory_bytes": memory_in_use(self.device)}
+        row = {
+            **numbers,
+            "planned_steps": self.total_steps,
+            "learning_rate": rate,
+            "seconds": seconds,
+            "memory_bytes": memory_in_use(self.device),
+        }
         speed = numbers["tokens"] / seconds
         if not self.options.compile or self._steps_here > COMPILING_STEPS:
             row |= {"tokens_per_second": speed, **self._utilisation(numbers["tokens"], count, seconds)}
@@ -349,7 +395,7 @@ class Trainer:
         self.learner.leave_out()
         if choice == "rollback":
             self.keeper.settle()
-            path = latest_checkpoint(self.checkpoint_dir, layout=self.layout)
+            path = latest_checkpoint(self.checkpoint_dir, layout=self.layout, until=progress)
             if path is not None:
                 self._take_over(open_checkpoint(path))
                 self.console.print(f"  Weights are again those of {display_path(path)}; the data goes on from here")
@@ -388,7 +434,8 @@ class Trainer:
     def _sample(self) -> None:
         if self.val_loader is None or self.layout.mesh is not None:
             return  # the whole model is on no single process
-        samples = sample_solutions(self.model, self.val_loader.dataset, self.device)  # type: ignore[arg-type]
+        with self.learner.average.swapped_in(self.model) if self.learner.average is not None else nullcontext():
+            samples = sample_solutions(self.model, self.val_loader.dataset, self.device)  # type: ignore[arg-type]
         self._log(samples=samples)
 
     def _keep_if_best(self, loss: float | None) -> None:
@@ -458,7 +505,8 @@ class Trainer:
             CheckpointError: it is missing, damaged, or holds code.
             CheckpointMismatch: it is of another architecture, vocabulary, or (within an epoch) of other data.
         """
-        self._load(find_checkpoint(self.checkpoint_dir, os.fspath(name)), same_data=False)
+        self._load(self.layout.agree(find_checkpoint(self.checkpoint_dir, os.fspath(name))), same_data=False)
+        self.progress.run_started = time.time()  # a branch of its own: what came after that checkpoint is left behind
 
     def _load(self, path: Path, same_data: bool) -> None:
         """Check everything first, then change anything."""
@@ -466,6 +514,7 @@ class Trainer:
         facts = saved.facts
         check_architecture(path, facts["config"], self.model.config)
         now = {"data": self.dataset.fingerprint, "seed": self.order.seed, "batch_size": self.order.batch_size}
+        self._check_tokenizer(saved)
         check_same_data(saved, now, same_data)
         self._take_over(saved)
         if facts["scaler_state_dict"]:  # empty where the run was in another precision

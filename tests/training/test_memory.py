@@ -13,10 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from olympiad.config import LayoutOptions
+from olympiad.config import LayoutOptions, LoraOptions
 from olympiad.model import MathTransformerConfig, MathTransformerDecoder, get_base_config, get_large_config, get_small_config
 from olympiad.model.counting import count_parameters
 from olympiad.training import OutOfMemory, check_memory, memory
+from olympiad.training.lora import add_lora, lora_parameters
 from olympiad.training.memory import GIB, is_out_of_memory, pipeline_stages, training_memory
 
 CPU = torch.device("cpu")
@@ -297,3 +298,15 @@ def test_other_errors_stay_what_they_are(tiny: Any, monkeypatch: pytest.MonkeyPa
     with pytest.raises(RuntimeError) as caught:
         allocate_too_much()
     assert is_out_of_memory(caught.value)
+
+
+def test_adapters_need_no_moments_for_the_rest() -> None:
+    """Guards against a fine-tuning that is refused for the optimizer state that it is there to avoid."""
+    full = memory.training_memory(get_large_config(), 1, 512, "bfloat16")
+    lora = memory.training_memory(get_large_config(), 1, 512, "bfloat16", lora=LoraOptions(rank=8))
+    model = MathTransformerDecoder(MathTransformerConfig(num_hidden_layers=2))
+    add_lora(model, LoraOptions(rank=8), seed=0)
+    counted = 2 * memory.count_adapters(model.config, LoraOptions(rank=8))
+    assert counted == sum(parameter.numel() for parameter in lora_parameters(model).values())
+    assert lora["optimizer"] < full["optimizer"] / 100
+    assert sum(lora.values()) < 0.5 * sum(full.values())

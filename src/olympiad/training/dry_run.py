@@ -47,7 +47,9 @@ def estimate(run: RunConfig, num_devices: int, available: int) -> Estimate:
     share = -(-run.data.batch_size // (layout.replicate * (layout.shard or 1)))
     rows = min(run.micro_batch, share) if isinstance(run.micro_batch, int) else share
     while True:
-        parts = training_memory(run.model, run.data.batch_size, length, run.precision, layout, rows, run.accumulation_steps)
+        parts = training_memory(
+            run.model, run.data.batch_size, length, run.precision, layout, rows, run.accumulation_steps, run.lora
+        )
         if run.micro_batch != "auto" or rows == 1 or sum(parts.values()) <= available:
             return Estimate(layout, num_devices, length, rows, parts)
         rows = -(-rows // 2)

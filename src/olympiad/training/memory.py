@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from olympiad.config import LayoutOptions
+from olympiad.config import LayoutOptions, LoraOptions
 from olympiad.model import MathTransformerConfig
 from olympiad.model.counting import flops_per_position as flops_per_position
 from olympiad.model.counting import layer_matrices, layer_norms
@@ -60,6 +61,7 @@ def training_memory(
     layout: LayoutOptions | None = None,
     micro_batch: int | None = None,
     accumulation_steps: int = 1,
+    lora: LoraOptions | None = None,
 ) -> dict[str, int]:
     """Bytes that a training step needs at its peak, by part, on the device that needs most.
 
@@ -71,6 +73,7 @@ def training_memory(
         layout: its sizes resolved (:func:`olympiad.training.layout.resolve_sizes`); a single device if absent.
         micro_batch: rows that a device computes at once; its share of the batch if absent.
         accumulation_steps: batches whose gradients make one step.
+        lora: adapters, which alone have gradients and moments.
     """
     layout = layout or LayoutOptions()
     item = 4 if precision == "float32" else 2
@@ -81,6 +84,10 @@ def training_memory(
     needs = []
     for index, stage in enumerate(pipeline_stages(config, layout)):
         parts = _state_memory(stage, layout, item, micro_batches * accumulation_steps > 1)
+        if lora is not None:
+            trained = -(-stage.num_layers * count_adapters(config, lora) // ((layout.shard or 1) * layout.context))
+            parts |= {"gradients": 4 * trained, "optimizer": 8 * trained}
+            parts["weights"] += 4 * trained
         in_flight = micro_batches if layout.pipeline > 1 else 1
         if layout.pipeline_schedule == "1F1B":
             in_flight = min(in_flight, layout.pipeline - index)
@@ -88,6 +95,24 @@ def training_memory(
         parts["logits"] = 2 * 4 * min(CHUNK, positions) * config.vocab_size if stage.has_head else 0
         needs.append(parts)
     return max(needs, key=lambda parts: sum(parts.values()))
+
+
+def count_adapters(config: MathTransformerConfig, lora: LoraOptions) -> int:
+    """Parameters of one layer's adapters: rank x (inputs + outputs) of each projection that has one.
+
+    >>> from olympiad.model import get_small_config
+    >>> count_adapters(get_small_config(), LoraOptions(rank=4, targets=("q_proj",)))  # 256 -> 256
+    2048
+    """
+    hidden, heads, kv_heads = config.hidden_size, config.num_attention_heads, config.kv_heads
+    ends = {
+        "q_proj": hidden + heads * config.head_dim,
+        "k_proj": hidden + kv_heads * config.head_dim,
+        "v_proj": hidden + kv_heads * config.head_dim,
+        "o_proj": hidden + heads * config.head_dim,
+        **dict.fromkeys(("gate_proj", "up_proj", "down_proj"), hidden + config.intermediate_size),
+    }
+    return lora.rank * sum(ends[name] for name in lora.targets)
 
 
 def _state_memory(stage: Stage, layout: LayoutOptions, item: int, accumulates: bool) -> dict[str, int]:
@@ -184,7 +209,8 @@ def available_memory(device: torch.device) -> int:
     """Bytes that can still be had on the device."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return min(psutil.virtual_memory().available, _container_memory())
+    sharers = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # processes of torchrun on this machine
+    return min(psutil.virtual_memory().available, _container_memory()) // sharers
 
 
 def _container_memory() -> int:
@@ -210,13 +236,14 @@ def check_memory(
     layout: LayoutOptions | None = None,
     micro_batch: int | None = None,
     accumulation_steps: int = 1,
+    lora: LoraOptions | None = None,
 ) -> None:
     """Refuse a run that can't fit, before anything is allocated: the system would kill it without a word.
 
     Raises:
         OutOfMemory: with the numbers by part, and what to turn down.
     """
-    parts = training_memory(config, batch_size, length, precision, layout, micro_batch, accumulation_steps)
+    parts = training_memory(config, batch_size, length, precision, layout, micro_batch, accumulation_steps, lora)
     available = available_memory(device)
     if sum(parts.values()) > available:
         raise OutOfMemory(
@@ -233,9 +260,10 @@ def out_of_memory(
     layout: LayoutOptions | None = None,
     micro_batch: int | None = None,
     accumulation_steps: int = 1,
+    lora: LoraOptions | None = None,
 ) -> OutOfMemory:
     """The error for a step that ran out of memory all the same."""
-    parts = training_memory(config, batch_size, length, precision, layout, micro_batch, accumulation_steps)
+    parts = training_memory(config, batch_size, length, precision, layout, micro_batch, accumulation_steps, lora)
     available = available_memory(device) + held_memory(device)
     return OutOfMemory(f"{device} ran out of memory: {_advice(parts, available, config, batch_size, length)}")
 

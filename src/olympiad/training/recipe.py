@@ -84,9 +84,11 @@ def _run(run: RunConfig, resume: bool, layout: Layout) -> Trainer:
     tokenizer = _tokenizer(run)
     _fit_vocabulary(run.model, tokenizer)
     train_set, validation_sets = load_datasets(run, tokenizer, console)
-    rows = -(-run.data.batch_size // layout.data_size)
-    if layout.mesh is None and run.micro_batch != "auto":
-        check_memory(run.model, min(run.micro_batch or rows, rows), train_set.longest, layout.device, run.precision)
+    micro_batch = 1 if run.micro_batch == "auto" else run.micro_batch
+    check_memory(
+        *(run.model, run.data.batch_size, train_set.longest, layout.device, run.precision, layout.sizes),
+        *(micro_batch, run.accumulation_steps, run.lora),
+    )
     # Over several processes no one ever holds all weights, unless adapters (which are drawn in place) go beside them.
     with torch.device("meta") if layout.mesh is not None and run.lora is None else nullcontext():
         model = MathTransformerDecoder(run.model, seed=run.seed)

@@ -118,7 +118,7 @@ def curve() -> Any:
     """The rows of a run that do not depend on how fast the machine is."""
 
     def rows(folder: Path) -> list[dict[str, Any]]:
-        timing = ("seconds", "tokens_per_second", "mfu", "memory_bytes")
+        timing = ("seconds", "data_seconds", "tokens_per_second", "mfu", "memory_bytes")
         return [{k: v for k, v in row.items() if k not in timing} for row in read_metrics(folder / "metrics.jsonl")]
 
     return rows

@@ -294,8 +294,9 @@ class Trainer:
     def _run_epoch(self, signals: StopSignals) -> None:
         progress, options, started = self.progress, self.options, time.monotonic()
         self.console.print(f"\nEpoch {progress.epoch + 1}/{progress.planned_epochs}\n{'-' * 60}")
+        waiting_since = time.monotonic()
         for batches in self._steps_left_in_epoch():
-            stop = self._logged_step(batches, signals)
+            stop = self._logged_step(batches, signals, waiting_since)
             if self.layout.mesh is None:
                 stop = signals.received  # alone, one need not wait for the next step to agree on it
             last = progress.batches_in_epoch >= len(self.order) or self._finished
@@ -309,6 +310,7 @@ class Trainer:
                 self.save_checkpoint(f"step_{progress.step}", may_wait=True)
             if self._finished:
                 break
+            waiting_since = time.monotonic()
         self._end_epoch(time.monotonic() - started)
 
     def _steps_left_in_epoch(self) -> Iterator[list[Batch]]:
@@ -316,13 +318,13 @@ class Trainer:
         self.order.epoch, self.order.start = self.progress.epoch, self.progress.batches_in_epoch
         return grouped_ahead(iter(self.train_loader), self.options.accumulation_steps, self.device)
 
-    def _logged_step(self, batches: list[Batch], signals: StopSignals) -> int:
+    def _logged_step(self, batches: list[Batch], signals: StopSignals, waiting_since: float) -> int:
         """One step, into the metrics; the number of the signal by which any process was asked to stop, or 0."""
-        progress, started = self.progress, time.monotonic()
+        progress, waited = self.progress, time.monotonic() - waiting_since
         rate = float(self.optimizer.param_groups[0]["lr"])
         numbers = self._step(batches, signals)
         stop, count = int(numbers.pop("stop")), int(numbers["targets"])
-        seconds = time.monotonic() - started
+        seconds = time.monotonic() - waiting_since  # a loader that is too slow makes slow steps
         self._steps_here += 1
         progress.step += 1
         progress.batches_in_epoch += len(batches)
@@ -332,6 +334,7 @@ class Trainer:
             "planned_steps": self.total_steps,
             "learning_rate": rate,
             "seconds": seconds,
+            "data_seconds": waited,
             "memory_bytes": memory_in_use(self.device),
         }
         speed = numbers["tokens"] / seconds
@@ -352,7 +355,8 @@ class Trainer:
         peak = peak_flops(self.device.type, self.options.precision)
         if peak is None:
             return {}
-        body, head = flops_per_position(self.model.config, self.dataset.longest - 1)
+        length = round(self.dataset.num_tokens / self.dataset.num_documents)  # attention stays inside a document
+        body, head = flops_per_position(self.model.config, length)
         done = tokens * body + targets * head  # logits are made where there is a target only
         return {"mfu": done / seconds / (peak * self.layout.world_size)}
 

@@ -248,3 +248,9 @@ def test_folder_of_a_run() -> None:
 def test_shipped_data_recipes(path: Path) -> None:
     """A recipe in the repository that names what is not there."""
     assert all(resolve_source(name, options) for name, options in load_recipe(path).sources.items())
+
+
+@pytest.mark.parametrize("text", ['name = "../x"', 'name = ".."', 'name = ""', '[checkpoints]\nremote = "bucket"'])
+def test_names_and_addresses(tmp_path: Path, text: str) -> None:
+    """Guards against a run's folder outside of runs/, and a misspelled address that becomes a local folder."""
+    assert "match pattern" in mistakes(tmp_path, text) or "at least 1" in mistakes(tmp_path, text)

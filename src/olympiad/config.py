@@ -91,7 +91,7 @@ class CheckpointOptions(BaseModel):
     """A folder to which each process writes its part, instead of one file; if absent, where there are several processes."""
     asynchronous: bool = False
     """Sharded: write step_N while training goes on."""
-    remote: str | None = None
+    remote: str | None = Field(default=None, pattern=r"^[A-Za-z][A-Za-z0-9+.-]*://")
     """An fsspec URL such as s3://bucket/run: every checkpoint is copied there too, its marker last; a resume on a machine
     without any starts by fetching the newest whole one."""
 
@@ -195,7 +195,8 @@ class RunConfig(TrainingOptions):
 
     model_config = ConfigDict(extra="forbid", frozen=False)
 
-    name: str = "run"
+    name: str = Field(default="run", min_length=1, pattern=r"^[^/\\]*[^/\\.][^/\\]*$")
+    """Of the run and its folder, so without slashes."""
     output_dir: Path | None = None
     """run.toml, metrics.jsonl, checkpoints/, report.html; runs/NAME if absent."""
     num_epochs: int = Field(default=1, ge=1)
@@ -249,6 +250,8 @@ def load_run(path: str | os.PathLike[str], changes: Mapping[str, Any] | None = N
             table = table.setdefault(section, {}) if isinstance(table, dict) else None
         if isinstance(table, dict):  # else the file's own mistake is told
             table[field] = value
+            if name == "model.depth":  # asked for instead of the file's preset
+                table.pop("preset", None)
     return parse_run(tree, str(path))
 
 

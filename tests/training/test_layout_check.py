@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from olympiad.config import ConfigError, LayoutOptions
-from olympiad.model import MathTransformerConfig, get_large_config
+from olympiad.model import MathTransformerConfig, get_large_config, get_small_config
 from olympiad.training.layout import resolve_sizes
 from olympiad.training.layout_check import check_layout
 
@@ -74,5 +74,13 @@ def test_what_is_left_over_is_sharded(sizes: tuple[int, ...], shard: int) -> Non
     """Guards against processes without work, and a size that multiplies to another number."""
     layout = LayoutOptions(**dict(zip(("replicate", "tensor", "context", "pipeline"), sizes, strict=True)))
     num_devices = prod(sizes) * shard
-    check_layout(get_large_config(), layout, 4 * shard, num_devices)
+    check_layout(get_large_config(), layout, 16 * shard, num_devices)
     assert resolve_sizes(layout, num_devices).shard == shard
+
+
+def test_every_stage_needs_a_row() -> None:
+    """Guards against a traceback of PyTorch's, after the data was read, for a pipeline that has too little to do."""
+    model = get_small_config()
+    with pytest.raises(ConfigError, match="every stage needs a row to work on"):
+        check_layout(model, LayoutOptions(pipeline=2), 1, 2)
+    check_layout(model, LayoutOptions(pipeline=2), 2, 2)

@@ -506,3 +506,11 @@ def test_packing_changes_no_loss(tiny: Any, tmp_path: Path) -> None:
         losses.append(trainer.train_losses)
     assert len(data) < 9
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+@pytest.mark.parametrize("every", [2, 3, 4])
+def test_saving_at_the_end_of_an_epoch(tiny: Any, tmp_path: Path, every: int) -> None:
+    """Guards against a run that never saves because each of its saves falls on the last step of an epoch."""
+    tiny.trainer(tmp_path, save_every_steps=every, keep_last=99, save_every_epochs=3).train(num_epochs=3)  # 4 steps each
+    saved = {int(path.stem.removeprefix("step_")) for path in tmp_path.glob("step_*.pt")}
+    assert saved == set(range(every, 12, every)), "at step 12 there is checkpoint_epoch_3"

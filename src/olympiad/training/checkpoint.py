@@ -113,7 +113,7 @@ def check_architecture(path: Path, saved: dict[str, Any], expected: MathTransfor
     ]
     if differences:
         raise CheckpointMismatch(
-            f"{path} is of another architecture: {'; '.join(differences)}. Build the model from the checkpoint's own 'config'"
+            f"{path} is of another architecture: {'; '.join(differences)}. Build the model from the checkpoint's own 'config' (in a recipe: take [model] from its run.toml)"
         )
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.distributed.pipelining import PipelineStage
 from torch.distributed.pipelining.schedules import get_schedule_class
 
+from olympiad.config import ConfigError
 from olympiad.data import IGNORED, Batch
 from olympiad.model import MathTransformerDecoder
 
@@ -44,7 +45,7 @@ class Compute:
 
     Args:
         rows: of a batch, at most, on one data rank.
-        micro_batch: rows computed at once.
+        micro_batch: rows computed at once; all of them if absent, or one for each stage of a pipeline.
         length: positions of the longest row: with a pipeline, all rows are padded to it.
     """
 
@@ -60,8 +61,14 @@ class Compute:
     ) -> None:
         self.model, self.layout, self.z_loss = model, layout, z_loss
         self.dtype = DTYPES[precision]
-        self.micro_batch = min(micro_batch or rows, rows)
+        stages = layout.sizes.pipeline
+        self.micro_batch = min(micro_batch or max(rows // stages, 1), rows)
         self.num_micro_batches = -(-rows // self.micro_batch)
+        if self.num_micro_batches < stages:
+            raise ConfigError(
+                f"pipeline = {stages}: a rank's {rows} rows make {self.num_micro_batches} micro-batches of {self.micro_batch}, "
+                f"but every stage needs one to work on: set micro_batch to at most {max(rows // stages, 1)}, or a larger batch"
+            )
         self.length = length
         self.block = BLOCK if layout.device.type == "cuda" else 1
         self.scaler = torch.amp.GradScaler(layout.device.type, enabled=precision == "float16")

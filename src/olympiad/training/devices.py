@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from olympiad.config import ConfigError
+
 from .hardware import PEAKS
 from .memory import GIB
 
@@ -44,6 +46,18 @@ class ClusterOptions:
     """With --dry-run: model FLOPs utilisation, the share of the peak that training reaches (Llama 3: 0.38 to 0.43)."""
     price_per_hour: float | None = None
     """With --dry-run: of one device."""
+
+    def __post_init__(self) -> None:
+        numbers = ("devices", "device_memory", "device_flops", "price_per_hour")
+        wrong = [
+            f"--{name.replace('_', '-')} is {value}"
+            for name in numbers
+            if (value := getattr(self, name)) is not None and not value > 0
+        ]
+        if not 0 < self.mfu <= 1:
+            wrong.append(f"--mfu is {self.mfu}, a share of the peak, so above 0 and at most 1")
+        if wrong:
+            raise ConfigError(f"{'; '.join(wrong)}: expected positive numbers")
 
     def memory(self, here: int) -> int:
         """Bytes of one device; ``here`` of this one."""

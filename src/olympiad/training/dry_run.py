@@ -98,9 +98,9 @@ def _size_rows(run: RunConfig, step: Estimate) -> Iterator[tuple[str, str]]:
 
 def _memory_rows(step: Estimate, available: int, where: str) -> Iterator[tuple[str, str]]:
     for part, size in step.parts.items():
-        yield f"memory: {part}", f"{size / GIB:.2f} GiB"
-    yield "memory: all", f"{step.memory / GIB:.2f} GiB"
-    yield f"memory that {where} has", f"{available / GIB:.2f} GiB"
+        yield f"memory: {part}", f"{size / GIB:,.2f} GiB"
+    yield "memory: all", f"{step.memory / GIB:,.2f} GiB"
+    yield f"memory that {where} has", f"{available / GIB:,.2f} GiB"
 
 
 def _time_rows(run: RunConfig, step: Estimate, cluster: ClusterOptions) -> Iterator[tuple[str, str]]:

@@ -45,5 +45,10 @@ def _problems(model: MathTransformerConfig, layout: LayoutOptions, batch_size: i
             "the last stage: set model.tie_word_embeddings = false"
         )
     ranks = sizes.replicate * (sizes.shard or 1)
+    if pipeline > 1 and -(-batch_size // ranks) < pipeline:
+        yield (
+            f"pipeline = {pipeline}: a rank's share of data.batch_size = {batch_size} is {-(-batch_size // ranks)} rows, but every "
+            "stage needs a row to work on"
+        )
     if batch_size < ranks:
         yield f"data.batch_size = {batch_size}: replicate x shard = {ranks} ranks share a batch, each needs a row at least"

@@ -13,6 +13,7 @@ whole on every tensor rank, and nobody computes a position twice.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,6 +36,9 @@ from olympiad.model.attention import AttentionPattern, attend
 from .layout import Layout
 from .precision import gathering, use_float8
 from .slices import copy_own_slice
+
+# With tensor parallelism the last norm gives a view of its DTensor. Nothing writes into hidden states in place.
+warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
 
 # What becomes of each module of a layer under tensor parallelism.
 _TENSOR_TABLE: dict[str, Any] = {

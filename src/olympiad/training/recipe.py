@@ -81,6 +81,12 @@ def _run(run: RunConfig, resume: bool, layout: Layout) -> Trainer:
     console = RunConsole(quiet=not layout.is_first)
     for derived in run.derived:
         console.print(str(derived))
+    start = None
+    if run.start_from is not None and not resume:  # before hours of reading data
+        if not run.start_from.exists():
+            raise ConfigError(f"start_from: there is no {run.start_from}; train it first, or name another by --start-from")
+        start = layout.agree(run_checkpoint(run.start_from))
+        open_checkpoint(start)
     tokenizer = _tokenizer(run)
     _fit_vocabulary(run.model, tokenizer)
     train_set, validation_sets = load_datasets(run, tokenizer, console)
@@ -107,8 +113,8 @@ def _run(run: RunConfig, resume: bool, layout: Layout) -> Trainer:
     )
     if resume:
         trainer.load_newest()
-    elif run.start_from is not None:
-        trainer.load_weights(layout.agree(run_checkpoint(run.start_from)))
+    elif start is not None:
+        trainer.load_weights(start)
     if layout.is_first:
         try:
             run.folder.mkdir(parents=True, exist_ok=True)
@@ -116,7 +122,7 @@ def _run(run: RunConfig, resume: bool, layout: Layout) -> Trainer:
         except OSError as error:
             raise ConfigError(f"can't write into the run's folder {run.folder}: {error.strerror}") from error
     plan = horizon(run.num_tokens, run.num_epochs, train_set.num_tokens, trainer.steps_per_epoch)
-    if plan.warning:
+    if plan.warning and run.num_tokens is not None:
         console.print(plan.warning)
     num_steps = min(run.num_steps or plan.num_steps, plan.num_steps)
     trainer.train_until(plan.num_epochs, num_steps if run.num_tokens or run.num_steps else 0)

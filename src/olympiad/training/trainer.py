@@ -463,9 +463,10 @@ class Trainer:
             progress.val_losses.append(val_loss)
         self.console.print(f"  Time:       {seconds:.1f}s")
         self._keep_if_best(train_loss if val_loss is None else val_loss)
-        if whole and (progress.epoch % self.options.checkpoints.save_every_epochs == 0 or self._finished):
+        saving = self.options.checkpoints
+        if whole and (progress.epoch % saving.save_every_epochs == 0 or self._finished):
             self.save_checkpoint(f"checkpoint_epoch_{progress.epoch}")
-        elif not whole:
+        elif not whole or _is_due(saving.save_every_steps, progress.step):
             self.save_checkpoint(f"step_{progress.step}")
 
     def _stop(self, number: int) -> None:

@@ -155,7 +155,7 @@ def runs(draw: st.DrawFn) -> RunConfig:
     scaling = draw(st.none() | st.builds(RotaryScaling, kind=st.sampled_from(["linear", "dynamic"]), factor=st.floats(1, 64)))
     sets = st.sampled_from(["sample", "math", "gsm8k"])
     return RunConfig(
-        name=draw(st.text(st.characters(codec="utf-8"), max_size=12)),
+        name="a" + draw(st.text(st.characters(codec="utf-8", exclude_characters="/\\"), max_size=12)),
         output_dir=draw(st.none() | st.just(Path("some/where"))),
         num_epochs=draw(small),
         seed=draw(st.integers(-(2**63), 2**63 - 1)),

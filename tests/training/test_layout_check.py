@@ -63,9 +63,10 @@ def test_all_at_once() -> None:
         "context x tensor = 15",
         "pipeline = 9",
         "pipeline = 9",
+        "pipeline = 9",
         "data.batch_size = 1",
     ]
-    assert [line.startswith(f"  {start}") for line, start in zip(lines, starts, strict=True)] == 7 * [True]
+    assert [line.startswith(f"  {start}") for line, start in zip(lines, starts, strict=True)] == 8 * [True]
 
 
 @settings(deadline=None)

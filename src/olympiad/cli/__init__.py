@@ -16,7 +16,7 @@ from rich.console import Console
 
 from olympiad.errors import UserError
 
-from . import data, training, verification
+from . import data, evaluation, training, verification
 
 T = TypeVar("T")
 
@@ -79,6 +79,9 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "tokenizer train": training.tokenizer_train,
     "generate": training.generate,
     "report": training.report,
+    "evaluate": evaluation.evaluate,
+    "evaluate-steps": evaluation.evaluate_steps,
+    "compare": evaluation.compare,
     "data list": data.list_sources,
     "data prepare": data.prepare,
     "data show": data.show,

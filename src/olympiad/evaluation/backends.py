@@ -1,0 +1,284 @@
+"""Who answers: our engine, Transformers, or any OpenAI-compatible endpoint, behind one small interface."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+from olympiad.model.generation import SamplingOptions
+from olympiad.tokenizer import special
+
+from .errors import EvaluationError
+from .prompts import Prompt
+
+
+@dataclass(frozen=True)
+class Request:
+    """One answer that is asked for. ``sampling.seed`` is of this request alone."""
+
+    id: str
+    prompt: Prompt
+    sampling: SamplingOptions
+
+
+@dataclass(frozen=True)
+class Response:
+    """What came. ``refused`` says why there is no answer to this request, where others may well have one."""
+
+    request: Request
+    text: str = ""
+    prompt: str | Sequence[Any] = ""
+    """What the model read: a text with its marks, or messages where the template is not ours to see."""
+    finish_reason: str = "stop"
+    """"stop", "length" or "refused"."""
+    prompt_tokens: int | None = None
+    tokens: int | None = None
+    seconds: float = 0.0
+    """From asking to answering; of answers made together each one's equal part."""
+    confidence: float | None = None
+    """exp of the mean log-probability of its tokens, where it is known."""
+    refused: str = ""
+
+
+class Backend(Protocol):
+    """``default_style`` is the prompt style that suits the model."""
+
+    default_style: str
+
+    def complete(self, requests: Iterable[Request]) -> Iterator[Response]:
+        """A response to each request, in any order, each as soon as it is there.
+
+        Raises:
+            BackendError: nothing can be asked any more.
+        """
+        ...
+
+
+BACKENDS = ("engine", "transformers", "openai")
+
+
+def create_backend(name: str, model: str, **options: Any) -> Backend:
+    """The backend of this name for ``model``: a folder, file or hub id; for an endpoint the name that it knows.
+
+    Raises:
+        EvaluationError: no backend has that name, or the model can't be loaded.
+    """
+    if name == "engine":
+        return EngineBackend(model, options.get("batch_size", 32))
+    if name == "transformers":
+        return TransformersBackend(model, options.get("batch_size", 8))
+    if name == "openai":
+        from .endpoint import EndpointBackend, EndpointOptions
+
+        return EndpointBackend(model, options.get("endpoint") or EndpointOptions())
+    near = difflib.get_close_matches(name, BACKENDS, n=1, cutoff=0.4)
+    advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(BACKENDS)}"
+    raise EvaluationError(f"no backend {name!r}; {advice}")
+
+
+def cut_at(text: str, stop: Sequence[str]) -> tuple[str, bool]:
+    """The text up to the first of the stop strings, and whether there was one.
+
+    >>> cut_at("It is 4.\\nProblem: next", ("\\nProblem:",))
+    ('It is 4.', True)
+    """
+    places = [place for each in stop if (place := text.find(each)) >= 0]
+    return (text[: min(places)], True) if places else (text, False)
+
+
+def plain_text(text: str) -> str:
+    """What our own models write, without the marks of its end; what stands behind the mark of an answer is the answer."""
+    text = text.partition(special.END)[0]
+    solution, mark, answer = text.partition(special.ANSWER)
+    return f"{solution.rstrip()}\n#### {answer.strip()}" if mark and answer.strip() else solution
+
+
+class EngineBackend:
+    """Our own engine, with any model that it can load."""
+
+    def __init__(self, model: str, batch_size: int = 32) -> None:
+        self._engine, self.tokenizer, self._context = _load_engine(model, batch_size)
+        self._group = 4 * batch_size  # enough that rows which end early are replaced, and little is lost by a kill
+        self._ours = hasattr(self.tokenizer, "special_ids")
+        chat = not self._ours and self.tokenizer.chat_prompt([{"role": "user", "content": "?"}]) is not None
+        self.default_style = "rendered" if self._ours else "chat" if chat else "few-shot"
+
+    def complete(self, requests: Iterable[Request]) -> Iterator[Response]:
+        waiting = iter(requests)
+        while group := list(islice(waiting, self._group)):
+            asked: list[tuple[Request, list[int], SamplingOptions]] = []
+            for request in group:
+                ids = self._ids(request.prompt)
+                room = self._context - len(ids)
+                if room < 1:
+                    why = f"the prompt has {len(ids):,} tokens, the model a context of {self._context:,}"
+                    yield Response(request, prompt=self._shown(ids), finish_reason="refused", refused=why)
+                    continue
+                limits = {"max_new_tokens": min(request.sampling.max_new_tokens, room), "stop_tokens": self._end_ids}
+                asked.append((request, ids, request.sampling.model_copy(update=limits)))
+            yield from self._generated(asked)
+
+    def _generated(self, asked: Sequence[tuple[Request, list[int], SamplingOptions]]) -> Iterator[Response]:
+        started = time.perf_counter()
+        completions = self._engine.generate([ids for _, ids, _ in asked], [sampling for *_, sampling in asked])
+        seconds = (time.perf_counter() - started) / max(len(asked), 1)
+        for (request, ids, _), completion in zip(asked, completions, strict=True):
+            made = [id for id in completion.token_ids if id not in self._end_ids]
+            text, stopped = cut_at(self._decoded(made), request.prompt.stop)
+            reason = "stop" if stopped else completion.finish_reason
+            count = len(completion.token_ids)
+            yield Response(request, text, self._shown(ids), reason, len(ids), count, seconds)
+
+    @property
+    def _end_ids(self) -> tuple[int, ...]:
+        return (self.tokenizer.end_id,) if self._ours else tuple(self.tokenizer.end_ids)
+
+    def _ids(self, prompt: Prompt) -> list[int]:
+        if prompt.kind == "rendered":
+            if not self._ours:
+                raise EvaluationError("the style 'rendered' is for models trained here: take 'chat' or 'few-shot'")
+            from olympiad.tokenizer import render_prompt
+
+            return render_prompt(self.tokenizer, prompt.text)
+        if prompt.kind == "text":
+            return ([self.tokenizer.begin_id] if self._ours else []) + list(self.tokenizer.encode(prompt.text))
+        ids = None if self._ours else self.tokenizer.chat_prompt([dict(message) for message in prompt.messages])
+        if ids is None:
+            raise EvaluationError("this model has no chat template: take the style 'few-shot' or 'boxed'")
+        return list(ids)
+
+    def _shown(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(ids) if self._ours else self.tokenizer.decode(ids, skip_special_tokens=False)
+
+    def _decoded(self, ids: Sequence[int]) -> str:
+        if self._ours:
+            return plain_text(self.tokenizer.decode(ids))
+        return self.tokenizer.decode(ids, skip_special_tokens=True)
+
+
+def _load_engine(model: str, batch_size: int) -> tuple[Any, Any, int]:
+    """Engine, tokenizer, and the positions that the model has room for. The one place that knows how engines are made."""
+    from olympiad.training.recipe import load_model
+
+    loaded, tokenizer = load_model(model)
+    return RowByRow(loaded), tokenizer, loaded.config.context_limit
+
+
+@dataclass(frozen=True)
+class RowCompletion:
+    token_ids: list[int]
+    finish_reason: str
+
+
+class RowByRow:
+    """The model's own ``generate``, one prompt after the other, with the engine's interface."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sequence[SamplingOptions]) -> list[RowCompletion]:
+        import torch
+
+        completions = []
+        for ids, options in zip(prompts, sampling, strict=True):
+            row = self._model.generate(torch.tensor([list(ids)]), **options.model_dump())[0, len(ids) :].tolist()
+            ended = bool(row) and row[-1] in options.stop_tokens
+            completions.append(RowCompletion(row, "stop" if ended else "length"))
+        return completions
+
+
+class TransformersBackend:
+    """Transformers' ``generate``: greedy in batches, samples one by one, since each has its own seed."""
+
+    def __init__(self, model: str, batch_size: int = 8) -> None:
+        try:
+            transformers = importlib.import_module("transformers")
+        except ImportError as error:
+            raise EvaluationError("the backend 'transformers' needs Transformers: pip install transformers") from error
+        import torch
+
+        path = Path(model)
+        place, extra = (str(path.parent), {"gguf_file": path.name}) if path.suffix == ".gguf" else (model, {})
+        try:
+            self.tokenizer = transformers.AutoTokenizer.from_pretrained(place, padding_side="left", **extra)
+            self._model = transformers.AutoModelForCausalLM.from_pretrained(place, **extra).eval()
+        except (OSError, ValueError, ImportError, KeyError) as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise EvaluationError(
+                f"Transformers can't load {model!r} ({reason}): give a folder with config.json, weights and tokenizer, "
+                "a .gguf file, or the id of a model on the Hugging Face Hub"
+            ) from error
+        self._model.to("cuda" if torch.cuda.is_available() else "cpu")
+        if self.tokenizer.pad_token_id is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        self._batch_size = batch_size
+        self.default_style = "chat" if self.tokenizer.chat_template else "few-shot"
+
+    def complete(self, requests: Iterable[Request]) -> Iterator[Response]:
+        waiting = iter(requests)
+        context = getattr(self._model.config, "max_position_embeddings", None) or 2**31
+        while first := next(waiting, None):
+            size = self._batch_size if first.sampling.temperature == 0 else 1
+            group, fitting = [first, *islice(waiting, size - 1)], []
+            for request in group:
+                text = self._text(request.prompt)
+                length = len(self.tokenizer(text, add_special_tokens=request.prompt.kind == "text").input_ids)
+                if length < context:
+                    fitting.append((request, text, context - length))
+                    continue
+                why = f"the prompt has {length:,} tokens, the model a context of {context:,}"
+                yield Response(request, prompt=text, finish_reason="refused", refused=why)
+            if fitting:
+                yield from self._generated(fitting)
+
+    def _text(self, prompt: Prompt) -> str:
+        if prompt.kind == "text":
+            return prompt.text
+        if prompt.kind == "rendered":
+            return f"{special.BEGIN}{special.PROBLEM}{prompt.text}{special.SOLUTION}"
+        if not self.tokenizer.chat_template:
+            raise EvaluationError("this model has no chat template: take the style 'few-shot' or 'boxed'")
+        messages = [dict(message) for message in prompt.messages]
+        return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+
+    def _generated(self, group: Sequence[tuple[Request, str, int]]) -> Iterator[Response]:
+        import torch
+
+        started = time.perf_counter()
+        prompt, sampling = group[0][0].prompt, group[0][0].sampling
+        texts = [text for _, text, _ in group]
+        inputs = self.tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=prompt.kind == "text")
+        inputs = {name: inputs[name].to(self._model.device) for name in ("input_ids", "attention_mask")}
+        width = inputs["input_ids"].shape[1]
+        options: dict[str, Any] = {"max_new_tokens": min(sampling.max_new_tokens, *(room for *_, room in group))}
+        options |= {"do_sample": sampling.temperature > 0, "repetition_penalty": sampling.repetition_penalty}
+        options |= {"pad_token_id": self.tokenizer.pad_token_id}
+        if prompt.stop:
+            options |= {"stop_strings": list(prompt.stop), "tokenizer": self.tokenizer}
+        if sampling.temperature > 0:
+            options |= {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k or 0}
+            torch.manual_seed(sampling.seed or 0)
+        with torch.no_grad():
+            rows = self._model.generate(**inputs, **options)[:, width:].tolist()
+        seconds = (time.perf_counter() - started) / len(group)
+        for (request, text, _), row, mask in zip(group, rows, inputs["attention_mask"].tolist(), strict=True):
+            yield self._response(request, text, row, sum(mask), seconds)
+
+    def _response(self, request: Request, prompt: str, row: list[int], prompt_tokens: int, seconds: float) -> Response:
+        ends = self._model.generation_config.eos_token_id
+        ends = set(ends if isinstance(ends, list) else [ends]) | {self.tokenizer.eos_token_id}
+        ended = next((place for place, id in enumerate(row) if id in ends), None)
+        made = row if ended is None else row[:ended]
+        if request.prompt.kind == "rendered":
+            decoded = plain_text(self.tokenizer.decode(made, skip_special_tokens=False))
+        else:
+            decoded = self.tokenizer.decode(made, skip_special_tokens=True)
+        text, stopped = cut_at(decoded, request.prompt.stop)
+        reason = "stop" if stopped or ended is not None else "length"
+        return Response(request, text, prompt, reason, prompt_tokens, len(made) + (ended is not None), seconds)

@@ -1,6 +1,6 @@
 """LaTeX as plain Unicode text, for places that can't typeset: what is not known stays as it is written.
 
->>> plain_math(r"So $x = \\\\frac{1}{2}$ and $\\\\sqrt{x^2+1} \\\\le \\\\boxed{a_{10}}$.")
+>>> plain_math(r"So $x = \\frac{1}{2}$ and $\\sqrt{x^2+1} \\le \\boxed{a_{10}}$.")
 'So x = 1/2 and √(x²+1) ≤ ⟦a₁₀⟧.'
 """
 

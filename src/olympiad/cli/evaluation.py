@@ -105,19 +105,23 @@ def run(model: str, benchmarks: str, backend: str, out: Path | None, options: An
 def show_summaries(summaries: Mapping[str, Any], folder: Path) -> None:
     """The scores as a table, and where the rest is."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("benchmark", "problems", "samples", "accuracy", "correct", "wrong", "unjudgeable", "no answer", "cut off"):
-        table.add_column(column, justify="left" if column == "benchmark" else "right")
+    for column in ("benchmark", "problems", "accuracy", "correct", "wrong", "unjudgeable", "cut off"):
+        table.add_column(column, justify="left" if column == "benchmark" else "right", no_wrap=True)
     for name, each in summaries.items():
         error = "" if each["standard_error"] is None else f" ± {each['standard_error']:.1%}"
         accuracy = "none judged" if each["accuracy"] is None else f"{each['accuracy']:.1%}{error}"
+        samples = f" × {each['samples_per_problem']}" if each["samples_per_problem"] > 1 else ""
         counts = [f"{each['verdicts'][outcome]:,}" for outcome in ("correct", "wrong", "unjudgeable")]
-        rates = ["–" if each["rates"][rate] is None else f"{each['rates'][rate]:.1%}" for rate in ("no_answer", "truncated")]
-        table.add_row(escape(name), f"{each['problems']:,}", str(each["samples_per_problem"]), accuracy, *counts, *rates)
+        cut = "–" if each["rates"]["truncated"] is None else f"{each['rates']['truncated']:.1%}"
+        table.add_row(escape(name), f"{each['problems']:,}{samples}", accuracy, *counts, cut)
     console = Console(highlight=False)
     console.print(table)
     for name, each in summaries.items():
         if each["answers"] < each["answers_planned"]:
             print(f"{name} is not finished: {each['answers']:,} of {each['answers_planned']:,} answers")
+        if each["verdicts"]["unjudgeable"]:
+            low, high = each["accuracy_if_wrong"], each["accuracy_if_correct"]
+            print(f"{name}: unjudgeable answers are left out; as wrong ones {low:.1%}, as correct ones {high:.1%}")
         if each.get("trained_on"):
             print(f"{name}: the model was trained on {each['trained_on']:,} of these problems")
     print(folder / "report.html")

@@ -58,7 +58,7 @@ def _bars(parts: Mapping[str, Mapping[str, Any]], title: str) -> Any:
         for v, (_, each) in zip(values, shown, strict=True)
     ]
     axes.barh(
-        places, values, xerr=list(zip(*errors, strict=True)), color=BLUE, height=0.62, error_kw={"lw": 1, "ecolor": "#888888"}
+        places, values, xerr=list(zip(*errors, strict=True)), color=BLUE, height=0.62, error_kw={"lw": 1.6, "ecolor": "#888888"}
     )
     axes.set_yticks(places, [f"{shortened(clean(str(name)), 28)} ({each['problems']:,})" for name, each in shown])
     axes.grid(axis="y", visible=False)

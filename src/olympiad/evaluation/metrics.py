@@ -64,12 +64,22 @@ def summarize(rows: Sequence[Row], policy: str = "default", planned: int | None 
         parts = grouped((row for row in rows if row.get(name)), itemgetter(name))
         if len(parts) > 1 or (parts and name != "source"):
             summary[f"by_{name}"] = {part: accuracy(parts[part]) for part in sorted(parts)}
-    qualities = [{k: math.nan if v is None else v for k, v in row["quality"].items()} for row in rows if row.get("quality")]
-    summary["quality"] = {
-        name: {"mean": _finite(score.mean), "standard_error": _finite(score.standard_error), "solutions": score.solutions}
-        for name, score in aggregate(qualities).items()
-    }
+    summary["quality"] = quality(problems)
     return summary
+
+
+def quality(problems: Sequence[Sequence[Row]]) -> dict[str, dict[str, Any]]:
+    """Each score of reasoning: the mean over problems of their samples' means, with its standard error over problems."""
+    means = []
+    for rows in problems:
+        scores = [
+            {name: math.nan if v is None else v for name, v in row["quality"].items()} for row in rows if row.get("quality")
+        ]
+        means.append({name: score.mean for name, score in aggregate(scores).items()})
+    return {
+        name: {"mean": _finite(score.mean), "standard_error": _finite(score.standard_error), "problems": score.solutions}
+        for name, score in aggregate(means).items()
+    }
 
 
 def accuracy(rows: Iterable[Row]) -> dict[str, Any]:

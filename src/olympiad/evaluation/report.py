@@ -33,7 +33,7 @@ h1 { margin-bottom: 0 } .soft { color: var(--soft) } h1 + p { margin-top: .2em }
 .filters { position: sticky; top: 0; background: var(--page); padding: .5em 0; display: flex; flex-wrap: wrap; gap: .6em }
 .filters select, .filters input { font: inherit; color: inherit; background: var(--box); border: 1px solid var(--line);
 border-radius: 6px; padding: .2em .5em; max-width: 14em }
-details.answer { border-bottom: 1px solid var(--line); padding: .3em 0 } .answer h4 { margin: .6em 0 0; font-size: 13px }
+details.answer { border-bottom: 1px solid var(--line); padding: .3em 0 } .answer p { font-size: 14px; margin: .5em 0 } .answer h4 { margin: .6em 0 0; font-size: 13px }
 .answer summary { display: flex; gap: .8em; align-items: baseline } .answer summary > span:last-child { flex: 1; overflow: hidden;
 text-overflow: ellipsis; white-space: nowrap } .answer[open] summary > span:last-child { display: none }
 .verdict { border-radius: 1em; padding: 0 .6em; font-size: 13px; font-weight: 600; color: #fff; background: #59636e }

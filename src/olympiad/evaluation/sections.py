@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 NONE = "–"
+MANY_UNJUDGEABLE = 0.02  # then accuracy alone does not tell enough
 Summaries = Mapping[str, Mapping[str, Any]]
 
 
@@ -68,7 +69,8 @@ def _scores(summaries: Summaries) -> Section:
         if each["verdicts"]["unjudgeable"]:
             bounds = f"{percent(each['accuracy_if_wrong'])} and {percent(each['accuracy_if_correct'])}"
             why = "; ".join(f"{count:,} × {reason}" for reason, count in list(each["unjudgeable_reasons"].items())[:5])
-            remarks.append(f"{name}: with the unjudgeable ones as wrong or as correct, {bounds} ({why}).")
+            told = f"{name}: with the unjudgeable answers as wrong or as correct ones, {bounds} ({why})."
+            (notices if each["rates"]["unjudgeable"] > MANY_UNJUDGEABLE else remarks).append(told)
     remarks.insert(
         0,
         "Accuracy: the mean over problems of the share of samples that are correct; unjudgeable ones are left out. Standard "

@@ -53,10 +53,10 @@ def evaluate(folder: Path, backend: Any, *tasks: Task, model: str = "m", **optio
     return run_evaluation(folder, backend, tasks, settings, chosen)
 
 
-def row(problem: str = "p", sample: int = 0, verdict: str = "correct", **fields: Any) -> dict[str, Any]:
+def row(id: str = "p", sample: int = 0, verdict: str = "correct", **fields: Any) -> dict[str, Any]:
     """A row as the runner writes it."""
     usual: dict[str, Any] = {
-        "benchmark": "b", "problem_id": problem, "sample": sample, "verdict": verdict, "reason": "they are equal", "answer": "1",
+        "benchmark": "b", "problem_id": id, "sample": sample, "verdict": verdict, "reason": "they are equal", "answer": "1",
         "gold": "1", "problem": "What?", "prompt": "What?", "text": "It is 1.", "finish_reason": "stop", "answer_rule": "phrase",
         "prompt_tokens": 3, "tokens": 4, "seconds": 1.0, "seed": 1, "confidence": None, "subject": "", "level": "", "source": "s",
         "quality": {"validity": None, "format": 0.5},

@@ -32,7 +32,7 @@ def test_rows_say_everything(tmp_path: Path) -> None:
         "gold": "1",
         "finish_reason": "stop",
         "answer_rule": "boxed",
-        "tokens": 11,
+        "tokens": 10,
         "prompt_tokens": 5,
     }
     assert row["reason"].startswith("they are equal")
@@ -43,7 +43,7 @@ def test_rows_say_everything(tmp_path: Path) -> None:
 
 def test_verdicts(tmp_path: Path) -> None:
     """Guards against a missing answer that counts as unjudgeable, and a refusal or a hopeless answer that counts as wrong."""
-    said: list[Any] = ["I don't know.", r"\boxed{x^{x^y}!}", None, r"\boxed{8}"]
+    said: list[Any] = ["I cannot solve it.", r"\boxed{\text{the square}}", None, r"\boxed{8}"]
 
     def answer(request: Request, number: int) -> str | Response:
         text = said[number]

@@ -17,6 +17,7 @@ from olympiad.data.sources import Source
 
 from .errors import EvaluationError
 
+_IDS = {"id": ("id", "unique_id", "problem_id", "ID")}
 GENERATED_COUNT = 4  # problems of each family and level
 
 
@@ -160,7 +161,9 @@ def _problems(benchmark: Benchmark) -> Iterator[MathProblem]:
         return
     source: str | Source = benchmark.source
     if benchmark.name not in BENCHMARKS or BENCHMARKS[benchmark.name].source != source:
-        source = custom_source(benchmark.name, [glob.escape(str(Path(benchmark.source).resolve()))], use="evaluate")
+        source = custom_source(
+            benchmark.name, [glob.escape(str(Path(benchmark.source).resolve()))], fields=_IDS, use="evaluate"
+        )
     split = source.splits.keys() if isinstance(source, Source) else [benchmark.split]
     for each in split:
         try:

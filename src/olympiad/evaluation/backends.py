@@ -206,7 +206,7 @@ class TransformersBackend:
         path = Path(model)
         place, extra = (str(path.parent), {"gguf_file": path.name}) if path.suffix == ".gguf" else (model, {})
         try:
-            self.tokenizer = transformers.AutoTokenizer.from_pretrained(place, padding_side="left", **extra)
+            self.tokenizer = transformers.AutoTokenizer.from_pretrained(place, **extra)
             self._model = transformers.AutoModelForCausalLM.from_pretrained(place, **extra).eval()
         except (OSError, ValueError, ImportError, KeyError) as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -227,58 +227,65 @@ class TransformersBackend:
             size = self._batch_size if first.sampling.temperature == 0 else 1
             group, fitting = [first, *islice(waiting, size - 1)], []
             for request in group:
-                text = self._text(request.prompt)
-                length = len(self.tokenizer(text, add_special_tokens=request.prompt.kind == "text").input_ids)
-                if length < context:
-                    fitting.append((request, text, context - length))
+                ids = self._ids(request.prompt)
+                if len(ids) < context:
+                    fitting.append((request, ids, context - len(ids)))
                     continue
-                why = f"the prompt has {length:,} tokens, the model a context of {context:,}"
-                yield Response(request, prompt=text, finish_reason="refused", refused=why)
+                why = f"the prompt has {len(ids):,} tokens, the model a context of {context:,}"
+                yield Response(request, prompt=self.tokenizer.decode(ids), finish_reason="refused", refused=why)
             if fitting:
                 yield from self._generated(fitting)
 
-    def _text(self, prompt: Prompt) -> str:
+    def _ids(self, prompt: Prompt) -> list[int]:
         if prompt.kind == "text":
-            return prompt.text
+            return self.tokenizer(prompt.text).input_ids
         if prompt.kind == "rendered":
-            return f"{special.BEGIN}{special.PROBLEM}{prompt.text}{special.SOLUTION}"
+            marks = self.tokenizer.convert_tokens_to_ids([special.BEGIN, special.PROBLEM, special.SOLUTION])
+            if None in marks or self.tokenizer.unk_token_id in marks:
+                raise EvaluationError("the style 'rendered' is for models trained here: take 'chat' or 'few-shot'")
+            return [*marks[:2], *self.tokenizer(prompt.text, add_special_tokens=False).input_ids, marks[2]]
         if not self.tokenizer.chat_template:
             raise EvaluationError("this model has no chat template: take the style 'few-shot' or 'boxed'")
         messages = [dict(message) for message in prompt.messages]
-        return self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return self.tokenizer(text, add_special_tokens=False).input_ids
 
-    def _generated(self, group: Sequence[tuple[Request, str, int]]) -> Iterator[Response]:
+    def _generated(self, group: Sequence[tuple[Request, list[int], int]]) -> Iterator[Response]:
         import torch
 
         started = time.perf_counter()
         prompt, sampling = group[0][0].prompt, group[0][0].sampling
-        texts = [text for _, text, _ in group]
-        inputs = self.tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=prompt.kind == "text")
-        inputs = {name: inputs[name].to(self._model.device) for name in ("input_ids", "attention_mask")}
-        width = inputs["input_ids"].shape[1]
+        width = max(len(ids) for _, ids, _ in group)
+        pad, device = self.tokenizer.pad_token_id or 0, self._model.device
+        padded = torch.tensor([[pad] * (width - len(ids)) + ids for _, ids, _ in group], device=device)
+        mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for _, ids, _ in group], device=device)
         options: dict[str, Any] = {"max_new_tokens": min(sampling.max_new_tokens, *(room for *_, room in group))}
         options |= {"do_sample": sampling.temperature > 0, "repetition_penalty": sampling.repetition_penalty}
-        options |= {"pad_token_id": self.tokenizer.pad_token_id}
+        options |= {"pad_token_id": pad}
         if prompt.stop:
             options |= {"stop_strings": list(prompt.stop), "tokenizer": self.tokenizer}
         if sampling.temperature > 0:
             options |= {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k or 0}
+            options |= {"min_p": sampling.min_p} if sampling.min_p > 0 else {}
             torch.manual_seed(sampling.seed or 0)
         with torch.no_grad():
-            rows = self._model.generate(**inputs, **options)[:, width:].tolist()
+            rows = self._model.generate(padded, attention_mask=mask, **options)[:, width:].tolist()
         seconds = (time.perf_counter() - started) / len(group)
-        for (request, text, _), row, mask in zip(group, rows, inputs["attention_mask"].tolist(), strict=True):
-            yield self._response(request, text, row, sum(mask), seconds)
+        for (request, ids, _), row in zip(group, rows, strict=True):
+            yield self._response(request, ids, row, seconds)
 
-    def _response(self, request: Request, prompt: str, row: list[int], prompt_tokens: int, seconds: float) -> Response:
+    def _response(self, request: Request, ids: list[int], row: list[int], seconds: float) -> Response:
         ends = self._model.generation_config.eos_token_id
         ends = set(ends if isinstance(ends, list) else [ends]) | {self.tokenizer.eos_token_id}
         ended = next((place for place, id in enumerate(row) if id in ends), None)
         made = row if ended is None else row[:ended]
+        while ended is None and made and made[-1] == self.tokenizer.pad_token_id:  # others of the batch went on
+            made = made[:-1]
         if request.prompt.kind == "rendered":
             decoded = plain_text(self.tokenizer.decode(made, skip_special_tokens=False))
         else:
             decoded = self.tokenizer.decode(made, skip_special_tokens=True)
         text, stopped = cut_at(decoded, request.prompt.stop)
         reason = "stop" if stopped or ended is not None else "length"
-        return Response(request, text, prompt, reason, prompt_tokens, len(made) + (ended is not None), seconds)
+        count = len(made) + (ended is not None)
+        return Response(request, text, self.tokenizer.decode(ids), reason, len(ids), count, seconds)

@@ -59,7 +59,9 @@ def _scores(summaries: Summaries) -> Section:
         "wrong",
         "unjudgeable",
     ]
-    rows, remarks, notices = [], [], []
+    rows: list[list[str]] = []
+    remarks: list[str] = []
+    notices: list[str] = []
     for name, each in summaries.items():
         counts = [f"{each['verdicts'][outcome]:,}" for outcome in ("correct", "wrong", "unjudgeable")]
         head = [name, f"{each['problems']:,}", f"{each['samples_per_problem']:,}"]

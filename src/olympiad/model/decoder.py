@@ -148,7 +148,7 @@ class MathTransformerDecoder(nn.Module):
             pattern = self.make_pattern(num_new, document_ids_BT, input_ids_BT.device)
         if position_ids_BT is None:
             position_ids_BT = torch.arange(num_new, device=input_ids_BT.device)[None]
-        if cache is not None and num_new == 1:
+        if cache is not None and num_new == 1:  # noqa: SIM108  (two lines are easier to read)
             rotary = cache.rotary()
         else:
             rotary = self.rotary(position_ids_BT, length, x_BTD.dtype)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import shutil
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,8 +13,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from olympiad.model import MathTransformerDecoder
+from olympiad.model import MathTransformerConfig, MathTransformerDecoder
 
+from .architecture import FAMILIES, family_of
 from .errors import InteropError
 from .gguf_file import load_gguf, save_gguf
 from .hub import fetch_model, is_hub_id
@@ -147,7 +150,7 @@ def _check(model: MathTransformerDecoder, tokenizer: AnyTokenizer, out: Path, so
     One side is read by Transformers where it can be: two readings by us could share one mistake.
     """
     ids = torch.tensor([tokenizer.encode(CHECK_TEXT)[: model.config.max_sequence_length]])
-    theirs = _transformers_logits(source or out, model, ids)
+    theirs = _transformers_logits(source or out, model.config, ids)
     if source is not None:
         before, before_name = theirs, f"Transformers' reading of {source.name}"
         after, after_name = _load(out)[0](ids), f"ours of {out.name}"
@@ -168,23 +171,26 @@ def _check(model: MathTransformerDecoder, tokenizer: AnyTokenizer, out: Path, so
     )
 
 
-def _transformers_logits(path: Path, model: MathTransformerDecoder, ids: Tensor) -> Tensor | None:
-    """The logits (1, T, V) by Transformers' reading of a folder or GGUF file; None where it can't read all of it.
-
-    Of GGUF files it does not read the rotary scaling.
-    """
+def _transformers_logits(path: Path, config: MathTransformerConfig, ids: Tensor) -> Tensor | None:
+    """The logits (1, T, V) by Transformers' reading of a folder or GGUF file; None where it can't read all of it."""
     gguf = path.suffix == ".gguf"
-    if not find_spec("transformers") or (gguf and (not find_spec("accelerate") or model.config.rope_scaling is not None)):
+    if not find_spec("transformers") or (gguf and not _transformers_reads_gguf(config)):
         return None
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
 
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    where = {"gguf_file": path.name} if gguf else {}
     try:
-        where = {"gguf_file": path.name} if gguf else {}
-        theirs = AutoModelForCausalLM.from_pretrained(path.parent if gguf else path, dtype=torch.float32, **where)
-        return theirs.eval()(ids).logits
-    finally:
-        if bars:
-            logging.enable_progress_bar()
+        with redirect_stderr(io.StringIO()):  # bars of progress
+            theirs = AutoModelForCausalLM.from_pretrained(path.parent if gguf else path, dtype=torch.float32, **where)
+    except (ValueError, KeyError, TypeError, RuntimeError, OSError, ImportError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InteropError(
+            f"Transformers can't read {path} ({reason}): update it, or leave the check out (--no-check)"
+        ) from error
+    return theirs.eval()(ids).logits
+
+
+def _transformers_reads_gguf(config: MathTransformerConfig) -> bool:
+    """Of GGUF files Transformers reads neither the rotary scaling nor the width of heads."""
+    usual_width = FAMILIES[family_of(config)].head_dim or config.hidden_size // config.num_attention_heads
+    return bool(find_spec("accelerate")) and config.rope_scaling is None and config.head_dim == usual_width

@@ -192,6 +192,7 @@ def write_tensors(folder: Path, model: MathTransformerDecoder, dtype: torch.dtyp
         file = SINGLE_FILES[0] if len(shards) == 1 else f"model-{number:05}-of-{len(shards):05}.safetensors"
         tensors = {their_name(name): weights[name].detach().to("cpu", dtype).contiguous() for name in shard}
         save_file(tensors, folder / file, metadata={"format": "pt"})  # without it Transformers refuses the file
+        (folder / file).chmod(0o644)  # the library makes files that only their owner can read
         where |= dict.fromkeys(tensors, file)
     if len(shards) > 1:
         index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": where}

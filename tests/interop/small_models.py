@@ -62,6 +62,7 @@ SCALINGS = [
     RotaryScaling(kind="dynamic", factor=4.0),
     RotaryScaling(kind="yarn", factor=4.0, original_max_sequence_length=64),
     RotaryScaling(kind="yarn", factor=4.0, original_max_sequence_length=48, attention_factor=0.7, beta_fast=8.0, beta_slow=0.5),
+    RotaryScaling(kind="yarn", factor=2.0, original_max_sequence_length=64, attention_factor=0.8),
     RotaryScaling(kind="llama3", factor=8.0, original_max_sequence_length=32),
     RotaryScaling(kind="llama3", factor=8.0, original_max_sequence_length=48, low_freq_factor=0.5, high_freq_factor=6.0),
 ]

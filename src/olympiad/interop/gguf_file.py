@@ -307,6 +307,11 @@ def _scaling_metadata(config: MathTransformerConfig, family: str) -> Iterator[tu
         raise UnsupportedModel(
             f"llama.cpp has no {ours.kind} rotary scaling for the {family} architecture: export to huggingface, or train with yarn"
         )
+    if ours.kind == "yarn" and (ours.beta_fast, ours.beta_slow) != (32, 1):
+        raise UnsupportedModel(
+            f"llama.cpp takes 32 and 1 for yarn's beta_fast and beta_slow whatever a file says, and this model has "
+            f"{ours.beta_fast:g} and {ours.beta_slow:g}: export to huggingface"
+        )
     trained = ours.original_max_sequence_length or config.max_sequence_length
     exact = ours.model_copy(update={"original_max_sequence_length": trained} if ours.kind in ("yarn", "llama3") else {})
     yield _OUR_SCALING, exact.model_dump_json()
@@ -316,8 +321,6 @@ def _scaling_metadata(config: MathTransformerConfig, family: str) -> Iterator[tu
     yield "{arch}.rope.scaling.factor", float(ours.factor)
     if ours.kind == "yarn":
         yield "{arch}.rope.scaling.original_context_length", trained
-        yield "{arch}.rope.scaling.yarn_beta_fast", float(ours.beta_fast)
-        yield "{arch}.rope.scaling.yarn_beta_slow", float(ours.beta_slow)
         if ours.attention_factor is not None:  # theirs is multiplied with YaRN's own
             yield "{arch}.rope.scaling.attn_factor", ours.attention_factor / (0.1 * math.log(ours.factor) + 1.0)
 

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from olympiad.errors import UserError
 
-from . import data, training, verification
+from . import data, interop, training, verification
 
 T = TypeVar("T")
 
@@ -79,6 +79,8 @@ VERBS: dict[str, Callable[[list[str]], None]] = {
     "tokenizer train": training.tokenizer_train,
     "generate": training.generate,
     "report": training.report,
+    "import": interop.import_,
+    "export": interop.export,
     "data list": data.list_sources,
     "data prepare": data.prepare,
     "data show": data.show,

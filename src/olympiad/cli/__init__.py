@@ -16,7 +16,7 @@ from rich.console import Console
 
 from olympiad.errors import UserError
 
-from . import data, interop, training, verification
+from . import data, inference, interop, training, verification
 
 T = TypeVar("T")
 
@@ -77,7 +77,9 @@ def _fail(message: str) -> int:
 VERBS: dict[str, Callable[[list[str]], None]] = {
     "train": training.train,
     "tokenizer train": training.tokenizer_train,
-    "generate": training.generate,
+    "generate": inference.generate,
+    "chat": inference.chat,
+    "solve": inference.solve,
     "report": training.report,
     "import": interop.import_,
     "export": interop.export,

@@ -199,9 +199,7 @@ class Engine:
                 f"{available / 2**30:.1f} GiB are free: set max_batch_size to {available // per_slot} or less, or ask for "
                 "fewer new tokens"
             )
-        return DecodingBatch(
-            self.model, slots, capacity, vocabulary=self.tokenizer.vocab_size, draft_tokens=self._draft_tokens
-        )
+        return DecodingBatch(self.model, slots, capacity, vocabulary=self.tokenizer.vocab_size, draft_tokens=self._draft_tokens)
 
     def _requests(
         self, prompts: Sequence[Prompt], sampling: SamplingOptions | Sequence[SamplingOptions] | None, stream: bool
@@ -234,9 +232,7 @@ class Engine:
             entries = self.model.config.vocab_size
             raise PromptError(f"prompt {index}: token id {outside} is outside the model's vocabulary of {entries}")
         if len(ids) >= self.max_length:
-            raise PromptError(
-                f"prompt {index} has {len(ids)} tokens, the context {self.max_length}: shorten it, so that an answer has room"
-            )
+            raise PromptError(f"prompt {index} has {len(ids)} tokens, the model a context of {self.max_length}: shorten it")
         return ids
 
     def _completion(self, writing: _Writing) -> Completion:

@@ -30,13 +30,13 @@ _NESTED = (
     (re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|operatorname|boldsymbol)\s*" + _GROUP), r"\1"),
     (re.compile(r"\\mathbb\s*\{([NZQRCFP])\}"), lambda match: _LETTERS[match[1]]),
     (re.compile(r"\\(?:boxed|fbox)\s*" + _GROUP), r"⟦\1⟧"),
+    (re.compile(r"\^\s*(?:\\circ|\{\s*\\circ\s*\})"), "°"),
+    (re.compile(r"\^\s*(?:\{([^{}]*)\}|([\w+*-]))"), lambda match: _script(match[1] or match[2] or "", _RAISED, "^")),
+    (re.compile(r"_\s*(?:\{([^{}]*)\}|([a-zA-Z0-9])(?![a-zA-Z]))"), lambda match: _script(match[1] or match[2] or "", _LOWERED, "_")),
     (re.compile(r"\\[dtc]?frac\s*(?:\{([^{}]*)\}|(\d))\s*(?:\{([^{}]*)\}|(\d))"), lambda m: _fraction(m[1] or m[2], m[3] or m[4])),
     (re.compile(r"\\sqrt\s*(?:\[(\d)\])?\s*(?:\{([^{}]*)\}|(\w))"), lambda m: _script(m[1] or "", _RAISED, "") + "√" + _atom(m[2] or m[3])),
     (re.compile(r"\\pmod\s*(?:\{([^{}]*)\}|(\w))"), lambda match: f"(mod {match[1] or match[2]})"),
     (re.compile(r"\\[dt]?binom\s*" + _GROUP + r"\s*" + _GROUP), r"C(\1, \2)"),
-    (re.compile(r"\^\s*(?:\\circ|\{\s*\\circ\s*\})"), "°"),
-    (re.compile(r"\^\s*(?:\{([^{}]*)\}|([\w+*-]))"), lambda match: _script(match[1] or match[2] or "", _RAISED, "^")),
-    (re.compile(r"_\s*(?:\{([^{}]*)\}|([a-zA-Z0-9])(?![a-zA-Z]))"), lambda match: _script(match[1] or match[2] or "", _LOWERED, "_")),
 )  # fmt: skip
 _SPACE = re.compile(r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|limits)(?![A-Za-z])|\\[,;:! ]|\\q?quad(?![A-Za-z])")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
@@ -58,6 +58,15 @@ def plain_math(text: str) -> str:
     return text.replace(r"\%", "%").replace(r"\$", "$").replace(r"\{", "{").replace(r"\}", "}")
 
 
+def unicode_formula(formula: str) -> str:
+    """One formula without its dollars; the box of an answer is left out.
+
+    >>> unicode_formula(r"\\frac{a+b}{2} \\geq \\sqrt{ab}"), unicode_formula(r"2^{n+1}, e^{xy}, \\boxed{\\mathbb{R}}")
+    ('(a+b)/2 ≥ √(ab)', '2ⁿ⁺¹, e^(xy), ℝ')
+    """
+    return plain_math(formula).replace("⟦", "").replace("⟧", "").strip()
+
+
 def _without_marks(match: re.Match[str]) -> str:
     """A formula without its dollars; what reads like prose between two prices stays."""
     content = next(group for group in match.groups() if group is not None)
@@ -70,7 +79,10 @@ def _symbol(match: re.Match[str]) -> str:
 
 
 def _atom(text: str) -> str:
-    return text if re.fullmatch(r"[\w.]+|\([^()]*\)", text) else f"({text})"
+    """In brackets, unless it is one number, one letter, one symbol, or in brackets already."""
+    return (
+        text if re.fullmatch(r"[\d.,]+|\w|\w[⁰¹²³⁴⁵⁶⁷⁸⁹₀₁₂₃₄₅₆₇₈₉]+|\\?[A-Za-z]?|\\[A-Za-z]+|\([^()]*\)", text) else f"({text})"
+    )
 
 
 def _fraction(above: str | None, below: str | None) -> str:

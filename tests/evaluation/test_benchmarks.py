@@ -12,7 +12,7 @@ from olympiad.data.rows import DataError
 from olympiad.data.sources import SOURCES
 from olympiad.evaluation.benchmarks import BENCHMARKS, Benchmark, load_task, parse_benchmarks
 from olympiad.evaluation.errors import EvaluationError
-from olympiad.evaluation.prompts import SHOTS, STYLES, find_style
+from olympiad.evaluation.prompts import INSTRUCTION, SHOTS, STYLES, find_style
 from olympiad.verification import POLICIES, verify
 
 
@@ -107,9 +107,7 @@ def test_prompts() -> None:
     text = STYLES["few-shot"].prompt("What is 2 + 2?").text
     assert text.count("Problem:") == 5
     assert text.endswith("\n\nProblem: What is 2 + 2?\nSolution:")
-    assert STYLES["boxed"].prompt("A").text == (
-        "Problem: A\n\nReason step by step, and write your final answer inside \\boxed{}.\n\nSolution:"
-    )
+    assert STYLES["boxed"].prompt("A").text == (f"Problem: A\n\n{INSTRUCTION}\n\nSolution:")
     chat = STYLES["chat-few-shot"].prompt("A").messages
     assert [message["role"] for message in chat] == ["user", "assistant"] * 4 + ["user"]
     assert STYLES["rendered"].prompt("  A  ").text == "A"

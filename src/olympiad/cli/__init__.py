@@ -16,7 +16,7 @@ from rich.console import Console
 
 from olympiad.errors import UserError
 
-from . import data, evaluation, training, verification
+from . import data, evaluation, inference, interop, training, verification
 
 T = TypeVar("T")
 
@@ -77,11 +77,15 @@ def _fail(message: str) -> int:
 VERBS: dict[str, Callable[[list[str]], None]] = {
     "train": training.train,
     "tokenizer train": training.tokenizer_train,
-    "generate": training.generate,
+    "generate": inference.generate,
+    "chat": inference.chat,
+    "solve": inference.solve,
     "report": training.report,
     "evaluate": evaluation.evaluate,
     "evaluate-steps": evaluation.evaluate_steps,
     "compare": evaluation.compare,
+    "import": interop.import_,
+    "export": interop.export,
     "data list": data.list_sources,
     "data prepare": data.prepare,
     "data show": data.show,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from olympiad.model.generation import SamplingOptions
-from olympiad.tokenizer import special
+from olympiad.tokenizer import MathTokenizer, render_prompt, special
 
 from .errors import EvaluationError
 from .prompts import Prompt
@@ -100,97 +101,64 @@ def plain_text(text: str) -> str:
 
 
 class EngineBackend:
-    """Our own engine, with any model that it can load."""
+    """Our own engine, with any model that it can load: a checkpoint or run of ours, a folder, a hub id, a .gguf file."""
 
     def __init__(self, model: str, batch_size: int = 32) -> None:
-        self._engine, self.tokenizer, self._context = _load_engine(model, batch_size)
+        from olympiad.inference import Engine
+        from olympiad.inference.loading import load_any
+
+        loaded, self.tokenizer = load_any(model)
+        self._engine, self._context = Engine(loaded, self.tokenizer, max_batch_size=batch_size), loaded.config.context_limit
         self._group = 4 * batch_size  # enough that rows which end early are replaced, and little is lost by a kill
-        self._ours = hasattr(self.tokenizer, "special_ids")
-        chat = not self._ours and self.tokenizer.chat_prompt([{"role": "user", "content": "?"}]) is not None
+        chat = not self._ours and getattr(self.tokenizer, "chat_template", None) is not None
         self.default_style = "rendered" if self._ours else "chat" if chat else "few-shot"
+
+    @property
+    def _ours(self) -> bool:
+        return isinstance(self.tokenizer, MathTokenizer)
 
     def complete(self, requests: Iterable[Request]) -> Iterator[Response]:
         waiting = iter(requests)
         while group := list(islice(waiting, self._group)):
-            asked: list[tuple[Request, list[int], SamplingOptions]] = []
+            asked: list[tuple[Request, list[int]]] = []
             for request in group:
                 ids = self._ids(request.prompt)
-                room = self._context - len(ids)
-                if room < 1:
-                    why = f"the prompt has {len(ids):,} tokens, the model a context of {self._context:,}"
-                    yield Response(request, prompt=self._shown(ids), finish_reason="refused", refused=why)
+                if len(ids) < self._context:
+                    asked.append((request, ids))
                     continue
-                limits = {"max_new_tokens": min(request.sampling.max_new_tokens, room), "stop_tokens": self._end_ids}
-                asked.append((request, ids, request.sampling.model_copy(update=limits)))
+                why = f"the prompt has {len(ids):,} tokens, the model a context of {self._context:,}"
+                yield Response(request, prompt=self.tokenizer.decode(ids), finish_reason="refused", refused=why)
             yield from self._generated(asked)
 
-    def _generated(self, asked: Sequence[tuple[Request, list[int], SamplingOptions]]) -> Iterator[Response]:
+    def _generated(self, asked: Sequence[tuple[Request, list[int]]]) -> Iterator[Response]:
         started = time.perf_counter()
-        completions = self._engine.generate([ids for _, ids, _ in asked], [sampling for *_, sampling in asked])
+        extra = [{"stop_strings": request.prompt.stop, "logprobs": True} for request, _ in asked]
+        sampling = [request.sampling.model_copy(update=more) for (request, _), more in zip(asked, extra, strict=True)]
+        completions = self._engine.generate([ids for _, ids in asked], sampling)
         seconds = (time.perf_counter() - started) / max(len(asked), 1)
-        for (request, ids, _), completion in zip(asked, completions, strict=True):
-            made = [id for id in completion.token_ids if id not in self._end_ids]
-            text, stopped = cut_at(self._decoded(made), request.prompt.stop)
-            reason = "stop" if stopped else completion.finish_reason
-            count = len(completion.token_ids)
-            yield Response(request, text, self._shown(ids), reason, len(ids), count, seconds)
-
-    @property
-    def _end_ids(self) -> tuple[int, ...]:
-        return (self.tokenizer.end_id,) if self._ours else tuple(self.tokenizer.end_ids)
+        for (request, ids), completion in zip(asked, completions, strict=True):
+            text = plain_text(completion.text) if self._ours else completion.text
+            logprobs, count = completion.logprobs or [], len(completion.token_ids)
+            confidence = math.exp(sum(logprobs) / len(logprobs)) if logprobs else None
+            prompt = self.tokenizer.decode(ids)
+            yield Response(request, text, prompt, completion.finish_reason, len(ids), count, seconds, confidence)
 
     def _ids(self, prompt: Prompt) -> list[int]:
+        tokenizer = self.tokenizer
         if prompt.kind == "rendered":
-            if not self._ours:
+            if not isinstance(tokenizer, MathTokenizer):
                 raise EvaluationError("the style 'rendered' is for models trained here: take 'chat' or 'few-shot'")
-            from olympiad.tokenizer import render_prompt
-
-            return render_prompt(self.tokenizer, prompt.text)
+            return render_prompt(tokenizer, prompt.text)
+        if isinstance(tokenizer, MathTokenizer):
+            if prompt.kind == "text":
+                return [tokenizer.begin_id, *tokenizer.encode(prompt.text)]
+            raise EvaluationError("this model has no chat template: take the style 'few-shot' or 'boxed'")
         if prompt.kind == "text":
-            return ([self.tokenizer.begin_id] if self._ours else []) + list(self.tokenizer.encode(prompt.text))
-        ids = None if self._ours else self.tokenizer.chat_prompt([dict(message) for message in prompt.messages])
+            return tokenizer.prompt_ids(prompt.text)
+        ids = tokenizer.chat_prompt([dict(message) for message in prompt.messages])
         if ids is None:
             raise EvaluationError("this model has no chat template: take the style 'few-shot' or 'boxed'")
-        return list(ids)
-
-    def _shown(self, ids: Sequence[int]) -> str:
-        return self.tokenizer.decode(ids) if self._ours else self.tokenizer.decode(ids, skip_special_tokens=False)
-
-    def _decoded(self, ids: Sequence[int]) -> str:
-        if self._ours:
-            return plain_text(self.tokenizer.decode(ids))
-        return self.tokenizer.decode(ids, skip_special_tokens=True)
-
-
-def _load_engine(model: str, batch_size: int) -> tuple[Any, Any, int]:
-    """Engine, tokenizer, and the positions that the model has room for. The one place that knows how engines are made."""
-    from olympiad.training.recipe import load_model
-
-    loaded, tokenizer = load_model(model)
-    return RowByRow(loaded), tokenizer, loaded.config.context_limit
-
-
-@dataclass(frozen=True)
-class RowCompletion:
-    token_ids: list[int]
-    finish_reason: str
-
-
-class RowByRow:
-    """The model's own ``generate``, one prompt after the other, with the engine's interface."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sequence[SamplingOptions]) -> list[RowCompletion]:
-        import torch
-
-        completions = []
-        for ids, options in zip(prompts, sampling, strict=True):
-            row = self._model.generate(torch.tensor([list(ids)]), **options.model_dump())[0, len(ids) :].tolist()
-            ended = bool(row) and row[-1] in options.stop_tokens
-            completions.append(RowCompletion(row, "stop" if ended else "length"))
-        return completions
+        return ids
 
 
 class TransformersBackend:

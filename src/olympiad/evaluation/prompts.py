@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from olympiad.data.preprocessing import normalize_text
+from olympiad.inference.prompts import INSTRUCTION
 
 from .errors import EvaluationError
 
@@ -64,7 +65,6 @@ SHOTS = (
         "\\pmod 7$. The answer is $\\boxed{2}$.",
     ),
 )
-INSTRUCTION = "Reason step by step, and write your final answer inside \\boxed{}."
 
 
 @dataclass(frozen=True)

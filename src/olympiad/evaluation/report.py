@@ -173,12 +173,11 @@ def _as_html(
 
 def _transcripts(rows: Sequence[Row]) -> list[str]:
     """Every answer (or as many as a page bears, evenly taken), folded, with what they can be filtered by."""
-    ordered = sorted(rows, key=lambda row: (row["benchmark"], row["problem_id"], row["sample"]))
-    count = min(len(ordered), MOST_TRANSCRIPTS)
-    taken = [ordered[number * len(ordered) // count] for number in range(count)]
+    count = min(len(rows), MOST_TRANSCRIPTS)
+    taken = [rows[number * len(rows) // count] for number in range(count)]
     parts = ["<h2>Transcripts</h2>"]
-    if count < len(ordered):
-        parts.append(f"<p class=soft>{count:,} of {len(ordered):,}, evenly taken; results.jsonl holds them all.</p>")
+    if count < len(rows):
+        parts.append(f"<p class=soft>{count:,} of {len(rows):,}, evenly taken; results.jsonl holds them all.</p>")
     selects = []
     for key in KEYS:
         values = sorted({str(row.get(key) or "") for row in taken} - {""})

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -187,7 +188,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 
 def read_results(folder: Path, repair: bool = False) -> list[dict[str, Any]]:
-    """The rows of an evaluation, each answer once; what a kill left of the last one does not count.
+    """The rows of an evaluation, each answer once, by benchmark, problem and sample; what a kill left of the last one does not count.
 
     Args:
         repair: cut that rest off, so that rows can be appended.
@@ -213,7 +214,16 @@ def read_results(folder: Path, repair: bool = False) -> list[dict[str, Any]]:
     if repair and whole < len(content):
         with path.open("r+b") as file:
             file.truncate(whole)
-    return list(rows.values())
+    return sorted(rows.values(), key=lambda row: (row["benchmark"], natural(row["problem_id"]), row["sample"]))
+
+
+def natural(id: str) -> list[tuple[int, str]]:
+    """A key that sorts "sum/2" before "sum/10".
+
+    >>> sorted(["sum/10", "sum/2", "sum"], key=natural)
+    ['sum', 'sum/2', 'sum/10']
+    """
+    return [(int(digits), "") if digits else (-1, text) for digits, text in re.findall(r"([0-9]+)|([^0-9]+)", id)]
 
 
 _EVERY_ROW = {"benchmark": str, "problem_id": str, "sample": int, "verdict": str, "text": str, "gold": str}

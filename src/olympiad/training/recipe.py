@@ -24,6 +24,7 @@ from olympiad.data import (
 )
 from olympiad.data.decontamination import EvaluationIndex
 from olympiad.data.show import load_prepared
+from olympiad.interop import is_huggingface_folder
 from olympiad.model import MathTransformerConfig, MathTransformerDecoder
 from olympiad.tokenizer import MathTokenizer
 
@@ -130,8 +131,8 @@ def _check_lora(run: RunConfig) -> None:
 
 
 def run_checkpoint(path: Path) -> Path:
-    """A checkpoint, or the best one of a run's folder."""
-    if not path.is_dir() or (path / MARKER).exists():
+    """A checkpoint or a Hugging Face folder, or the best checkpoint of a run's folder."""
+    if not path.is_dir() or (path / MARKER).exists() or is_huggingface_folder(path):
         return path
     return find_checkpoint(path / "checkpoints" if (path / "checkpoints").is_dir() else path, "best_model.pt")
 

@@ -27,8 +27,11 @@ def lively_model(tokenizer: MathTokenizer, extra: int = 0, **fields: Any) -> Mat
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0.5 if parameter.ndim == 1 else 0.0, 0.25, generator=generator)
-        if config.tie_word_embeddings:
-            model.embed_tokens.weight.mul_(0.2)  # or the most probable token is the last one again
+        if config.tie_word_embeddings and config.qkv_bias:
+            for layer in model.layers:  # or a constant drowns what the text says
+                layer.self_attn.v_proj.bias.zero_()
+                layer.self_attn.o_proj.weight.mul_(4.0)
+                layer.mlp.down_proj.weight.mul_(4.0)
     return model.eval()
 
 

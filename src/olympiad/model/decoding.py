@@ -127,17 +127,21 @@ class DecodingBatch:
         assert len(rows) <= free, f"{len(rows)} rows are to be admitted, {free} slots are free"
         waiting = list(rows)
         while waiting:
-            first, later = waiting[0], []
-            if self._share:  # whoever shares more with the first one than with what is there waits until that is there
-                later = [row for row in waiting[1:] if self._worth_waiting(row, first)]
-            ready = [row for row in waiting if row not in later]
+            ready: list[Row] = []
+            later: list[Row] = []
+            for row in waiting:
+                (later if self._share and self._should_wait(row, ready) else ready).append(row)
             self._prefill([(self._place(row), row) for row in ready])
             waiting = later
 
-    def _worth_waiting(self, row: Row, first: Row) -> bool:
+    def _should_wait(self, row: Row, others: Sequence[Row]) -> bool:
+        """Whether more of the row's prompt can be copied once the others are computed."""
         there = self._best_source(row)[1]
-        gained = common_length(row.prompt, first.prompt) - there
-        return gained >= SHARED_FROM or (row.prompt == first.prompt and there < len(row.prompt) - 1)
+        return any(
+            common_length(row.prompt, other.prompt) >= there + SHARED_FROM
+            or (row.prompt == other.prompt and there < len(row.prompt) - 1)
+            for other in others
+        )
 
     def _best_source(self, row: Row) -> tuple[int, int]:
         """The slot whose text begins most like the row's, and how many tokens of it the row can use: all but its last."""

@@ -174,17 +174,20 @@ def test_refusing_everything_is_an_error() -> None:
 
 
 def test_answers_under_way_are_kept() -> None:
-    """Guards against answers that were asked for and thrown away when another request fails."""
+    """Guards against answers that were asked for and thrown away when another request fails, and asking on and on."""
 
     def answer(body: dict[str, Any], number: int) -> Any:
         if body["seed"] == 0:
+            time.sleep(0.1)  # until the others are asked
             return 404, {}, b""
         time.sleep(0.3)
         return "ok"
 
     got: list[str] = []
-    with Server(answer) as server, pytest.raises(BackendError):
-        got.extend(response.request.id for response in backend(server.url).complete(requests(4)))
+    with Server(answer) as server:
+        with pytest.raises(BackendError):
+            got.extend(response.request.id for response in backend(server.url).complete(requests(40)))
+        assert len(server.asked) == 4
     assert sorted(got) == ["1", "2", "3"]
 
 

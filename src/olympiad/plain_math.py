@@ -40,14 +40,15 @@ _NESTED = (
 )  # fmt: skip
 _SPACE = re.compile(r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|limits)(?![A-Za-z])|\\[,;:! ]|\\q?quad(?![A-Za-z])")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
-_FORMULA = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<!\\)\$([^$\n]{1,500}?)\$", re.DOTALL)
+_FORMULA = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<!\\)\$((?:[^$\\\n]|\\.){1,500}?)\$", re.DOTALL)
+_ENVIRONMENT = re.compile(r"\\begin\{(align|aligned|gather|gathered|equation|cases|array)(\*?)\}(.*?)\\end\{\1\2\}", re.DOTALL)
 _PROSE = re.compile(r"(?<![\\A-Za-z])[a-z]{3,}\s+[a-z]{2,}")
 _MOST_NESTED = 6
 
 
 def plain_math(text: str) -> str:
     """The text with its formulas in Unicode: ``x^2`` as x², ``\\\\frac{a}{b}`` as a/b, ``\\\\boxed{7}`` as ⟦7⟧."""
-    text = _FORMULA.sub(_without_marks, text)
+    text = _ENVIRONMENT.sub(_lines, _FORMULA.sub(_without_marks, text)).replace("{,}", ",")
     for _ in range(_MOST_NESTED):  # inner braces first
         before = text
         for pattern, replacement in _NESTED:
@@ -71,6 +72,11 @@ def _without_marks(match: re.Match[str]) -> str:
     """A formula without its dollars; what reads like prose between two prices stays."""
     content = next(group for group in match.groups() if group is not None)
     return match[0] if match[4] is not None and _PROSE.search(_NESTED[0][0].sub("", content)) else content
+
+
+def _lines(match: re.Match[str]) -> str:
+    """What is aligned, line by line, without the marks of alignment."""
+    return re.sub(r"[ \t]*\\\\[ \t]*\n?", "\n", re.sub(r"(?<!\\)&[ \t]?", "", match[3]))
 
 
 def _symbol(match: re.Match[str]) -> str:

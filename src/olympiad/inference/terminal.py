@@ -25,6 +25,7 @@ _SYMBOLS = dict(
 _SETS = dict(zip("NZQRCP", "ℕℤℚℝℂℙ", strict=True))
 _RAISED = dict(zip("0123456789+-=()ni", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ", strict=True))
 _LOWERED = dict(zip("0123456789+-=()aeijkmnx", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₐₑᵢⱼₖₘₙₓ", strict=True))
+_MARKS = re.escape("".join({*_RAISED.values(), *_LOWERED.values()}))
 _FORMULA = re.compile(r"\$\$(.+?)\$\$|\$((?:[^$\\\n]|\\.)+?)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)", re.DOTALL)
 _GROUP = r"\{([^{}]*)\}"
 
@@ -65,7 +66,8 @@ def _function(command: str, name: str) -> str:
 
 
 def _bracketed(text: str) -> str:
-    return text if re.fullmatch(r"\w+|\\[A-Za-z]+|[\d.,]+", text) and not (text.isalpha() and len(text) > 1) else f"({text})"
+    """In brackets, unless it is one number, letter or command: 1/2c would be something else than 1/(2c)."""
+    return text if re.fullmatch(rf"[\d.,]+|[^\W\d_][{_MARKS}]*|\\[A-Za-z]+", text) else f"({text})"
 
 
 def _moved(match: re.Match[str], table: dict[str, str], sign: str) -> str:

@@ -38,10 +38,13 @@ _NESTED = (
     (re.compile(r"\\pmod\s*(?:\{([^{}]*)\}|(\w))"), lambda match: f"(mod {match[1] or match[2]})"),
     (re.compile(r"\\[dt]?binom\s*" + _GROUP + r"\s*" + _GROUP), r"C(\1, \2)"),
 )  # fmt: skip
-_SPACE = re.compile(r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|limits)(?![A-Za-z])|\\[,;:! ]|\\q?quad(?![A-Za-z])")
+_SIZE = re.compile(r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|limits)(?![A-Za-z])")
+_SPACE = re.compile(r"\\[,;:! ]|\\q?quad(?![A-Za-z])")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _FORMULA = re.compile(r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<!\\)\$((?:[^$\\\n]|\\.){1,500}?)\$", re.DOTALL)
-_ENVIRONMENT = re.compile(r"\\begin\{(align|aligned|gather|gathered|equation|cases|array)(\*?)\}(.*?)\\end\{\1\2\}", re.DOTALL)
+_ENVIRONMENT = re.compile(
+    r"\\begin\{(align|aligned|gather|gathered|equation|cases|array)(\*?)\}(.{0,4000}?)\\end\{\1\2\}", re.DOTALL
+)
 _PROSE = re.compile(r"(?<![\\A-Za-z])[a-z]{3,}\s+[a-z]{2,}")
 _MOST_NESTED = 6
 
@@ -55,7 +58,7 @@ def plain_math(text: str) -> str:
             text = pattern.sub(replacement, text)
         if text == before:
             break
-    text = _COMMAND.sub(_symbol, _SPACE.sub(" ", text))
+    text = _COMMAND.sub(_symbol, _SPACE.sub(" ", _SIZE.sub("", text)))
     return text.replace(r"\%", "%").replace(r"\$", "$").replace(r"\{", "{").replace(r"\}", "}")
 
 

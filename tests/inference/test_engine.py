@@ -122,6 +122,19 @@ def test_dynamic_scaling_is_the_single_rows(tokenizer: MathTokenizer) -> None:
         assert completion.token_ids == alone.tolist()
 
 
+def test_steps_of_fixed_sizes_are_the_same(
+    model: MathTransformerDecoder, tokenizer: MathTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against what CUDA graphs replay (rows filled up, positions rounded up) computing something else."""
+    monkeypatch.setattr("olympiad.model.graphs.READ_BY", 8)
+    prompts = ragged_prompts(tokenizer, 11)
+    sampling = [SamplingOptions(max_new_tokens=new, num_samples=2) for new in (1, 30, 3, 17, 5, 30, 2, 9, 24, 12, 30)]
+    expected = engine(model, tokenizer, max_batch_size=7).generate(prompts, sampling)
+    fixed = engine(model, tokenizer, max_batch_size=7)
+    fixed._cuda_graphs = True  # without CUDA the same steps run one by one
+    assert tokens_of(fixed.generate(prompts, sampling)) == tokens_of(expected)
+
+
 def test_drafts_save_steps(tokenizer: MathTokenizer) -> None:
     """Guards against drafts that are never right: a text that repeats itself takes a step for each token all the same."""
     model = lively_model(tokenizer, initializer_range=0.02)
@@ -396,6 +409,7 @@ def test_bad_options(model: MathTransformerDecoder, tokenizer: MathTokenizer) ->
     for options, message in (
         ({"max_batch_size": 0}, "max_batch_size is 0, expected at least 1"),
         ({"draft_tokens": -1}, "draft_tokens is -1"),
+        ({"cuda_graphs": True}, "cuda_graphs need CUDA"),
         ({"max_length": CONTEXT + 1}, f"max_length is {CONTEXT + 1}, expected 2 to {CONTEXT}"),
     ):
         with pytest.raises(EngineError, match=message):

@@ -16,8 +16,8 @@ class EngineOptions:
     """Of the weights; as they are loaded if absent."""
     quantization: Literal["int8", "int4"] | None = None
     """Weights of 8 or 4 bits in the layers (needs torchao)."""
-    compile: bool = False
-    """Compile the step of one token: faster, after a minute."""
+    cuda_graphs: bool = False
+    """Record the step of one token as CUDA graphs (on CUDA only)."""
     draft_tokens: int = 0
     """Try so many tokens at a time that followed on the same words before, where the temperature is 0."""
 

@@ -98,7 +98,7 @@ class Engine:
         max_length: positions of a prompt with its completion; the model's context if absent.
         dtype: "bfloat16" or "float32", to which the model is converted, in place.
         quantization: "int8" or "int4" weights in the layers, in place (through torchao: pip install olympiad[quantization]).
-        compile: compile the step for one token, and replay it as a CUDA graph; on CUDA only.
+        cuda_graphs: record the step of one token as CUDA graphs and replay them; on CUDA only.
         draft_tokens: try so many tokens at a time that followed on the same words earlier in the text (prompt lookup); only
             where temperature is 0, and the text stays the same.
         end_ids: tokens that end a text, in place of the tokenizer's.
@@ -116,7 +116,7 @@ class Engine:
         max_length: int | None = None,
         dtype: Literal["bfloat16", "float32"] | None = None,
         quantization: Literal["int8", "int4"] | None = None,
-        compile: bool = False,
+        cuda_graphs: bool = False,
         draft_tokens: int = 0,
         end_ids: Sequence[int] | None = None,
     ) -> None:
@@ -131,8 +131,8 @@ class Engine:
                 f"the tokenizer has {tokenizer.vocab_size} entries, the model {entries}: they do not belong together; "
                 "load the tokenizer that the model was trained with"
             )
-        if compile and model.output_weight.device.type != "cuda":
-            raise EngineError("compile makes CUDA graphs, and the model is not on CUDA: leave it out")
+        if cuda_graphs and not model.output_weight.is_cuda:
+            raise EngineError("cuda_graphs need CUDA, and the model is not there: leave them out")
         if dtype is not None:
             model.to(getattr(torch, dtype))
         if quantization is not None:
@@ -142,7 +142,7 @@ class Engine:
         self.model, self.tokenizer = model, tokenizer
         self.max_batch_size, self.max_length = max_batch_size, max_length or limit
         self.end_ids = tuple(_end_ids(tokenizer) if end_ids is None else end_ids)
-        self._compile, self._draft_tokens = compile, draft_tokens
+        self._cuda_graphs, self._draft_tokens = cuda_graphs, draft_tokens
 
     def generate(
         self,

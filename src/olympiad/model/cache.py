@@ -72,10 +72,27 @@ class CacheWindow:
         self.position_ids_BT = length_B1 + torch.arange(num_new, device=device)
         if self._range is None or self._start is None:
             self._slots = torch.tensor(slots, device=device)
-            heads_K = torch.arange(cache.key_LRKSH.shape[2], device=device)
-            first_BK1 = ((self._slots[:, None] * len(heads_K) + heads_K) * cache.capacity)[:, :, None]
-            self._places = (first_BK1 + self.position_ids_BT[:, None]).flatten()
+            self._places = self._places_of(self._slots)
         self.pattern = self._pattern(device)
+
+    @classmethod
+    def at(cls, cache: KVCache, length_B: Tensor, longest: int) -> CacheWindow:
+        """One new position behind the lengths in a tensor, for the first slots: no number in it is Python's, so that a
+        recorded pass can be replayed with others. Positions up to ``longest`` are read."""
+        window = cls.__new__(cls)
+        window.cache, window.num_new, window.length = cache, 1, longest
+        window._range, window._start, window._is_fresh = slice(0, len(length_B)), None, False
+        window.position_ids_BT = length_B[:, None]
+        window._places = window._places_of(torch.arange(len(length_B), device=length_B.device))
+        window.pattern = window._pattern(length_B.device)
+        return window
+
+    def _places_of(self, slot_B: Tensor) -> Tensor:
+        """Where the new positions lie in one layer's keys, counted through all slots and heads, (B * K * T)."""
+        num_heads = self.cache.key_LRKSH.shape[2]
+        heads_K = torch.arange(num_heads, device=slot_B.device)
+        first_BK1 = ((slot_B[:, None] * num_heads + heads_K) * self.cache.capacity)[:, :, None]
+        return (first_BK1 + self.position_ids_BT[:, None]).flatten()
 
     def _pattern(self, device: torch.device) -> AttentionPattern:
         if self._is_fresh:
@@ -101,7 +118,7 @@ class CacheWindow:
         )
 
     def _append(self, kept_RKSH: Tensor, new_BKTH: Tensor) -> Tensor:
-        if self._range is not None and self._start is not None:
+        if self._range is not None and self._start is not None:  # the same places in all rows
             kept_RKSH[self._range, :, self._start : self.length] = new_BKTH
         else:
             kept_RKSH.flatten(0, 2).index_copy_(0, self._places, new_BKTH.flatten(0, 2))

@@ -22,6 +22,7 @@ from torch import Tensor
 from olympiad.errors import UserError
 
 from .cache import CacheWindow, KVCache
+from .graphs import StepGraphs
 from .sampling import SamplingOptions, choose_tokens
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ class Row:
     _seen_at: dict[tuple[int, ...], int] = field(default_factory=dict)  # for drafts: an n-gram and what place follows it
     _looked_up: int = 0
 
+    @property
+    def last(self) -> int:
+        """The newest token, which the next step is computed from."""
+        return self.tokens[-1] if self.tokens else self.prompt[-1]
+
     def append(self, token: int) -> None:
         """Add a token, and notice whether it is the last."""
         self.tokens.append(token)
@@ -86,6 +92,7 @@ class DecodingBatch:
         share_prefixes: copy the keys and values of a prompt's beginning from a row that begins alike.
         draft_tokens: try so many tokens at a time by prompt lookup (arXiv:2304.04487), for rows that take the most
             probable token; the text stays the same.
+        use_graphs: replay the step of one token as a CUDA graph.
     """
 
     def __init__(
@@ -97,6 +104,7 @@ class DecodingBatch:
         vocabulary: int | None = None,
         share_prefixes: bool = True,
         draft_tokens: int = 0,
+        use_graphs: bool = False,
     ) -> None:
         self.model = model
         self.rows: list[Row] = []
@@ -105,6 +113,7 @@ class DecodingBatch:
         self.cache = KVCache(model.config, num_slots, capacity, weight.device, weight.dtype)
         self.num_slots = num_slots
         self._vocabulary = vocabulary or model.config.vocab_size
+        self._graphs = StepGraphs(model, self.cache, self._vocabulary) if use_graphs else None
         # Dynamic scaling turns a prompt's keys by the length of the whole prompt: no other one can use them.
         dynamic = model.rotary.dynamic
         self._share, self._draft_tokens = share_prefixes and not dynamic, 0 if dynamic else draft_tokens
@@ -210,21 +219,19 @@ class DecodingBatch:
         if not self.rows:
             return
         drafts = self._drafts()
-        longest = 1 + max(map(len, drafts))
-        ids_BT = torch.tensor(
-            [[(row.tokens or row.prompt)[-1], *draft, *[0] * (longest - 1 - len(draft))] for row, draft in self._each(drafts)],
-            device=self.device,
-        )
-        hidden_BTD = self.model.hidden_states(ids_BT, cache=CacheWindow(self.cache, range(len(self.rows)), longest))
-        if longest == 1:
-            for slot in range(len(self.rows)):
-                self.cache.lengths[slot] += 1
-            self._extend(self.rows, self._logits(hidden_BTD[:, 0]))
+        if any(drafts):
+            self._accept(drafts)
+            return
+        ids = [row.last for row in self.rows]
+        if self._graphs is not None:
+            logits_BV = self._graphs.logits(ids, self.cache.lengths[: len(ids)])
         else:
-            self._accept(drafts, hidden_BTD)
-
-    def _each(self, drafts: list[list[int]]) -> Iterable[tuple[Row, list[int]]]:
-        return zip(self.rows, drafts, strict=True)
+            window = CacheWindow(self.cache, range(len(ids)), 1)
+            ids_B1 = torch.tensor(ids, device=self.device)[:, None]
+            logits_BV = self._logits(self.model.hidden_states(ids_B1, cache=window)[:, 0])
+        for slot in range(len(ids)):
+            self.cache.lengths[slot] += 1
+        self._extend(self.rows, logits_BV)
 
     def _drafts(self) -> list[list[int]]:
         """What each row may go on with, if it takes the most probable token each time."""
@@ -237,12 +244,15 @@ class DecodingBatch:
             for row in self.rows
         ]
 
-    def _accept(self, drafts: list[list[int]], hidden_BTD: Tensor) -> None:
+    def _accept(self, drafts: list[list[int]]) -> None:
         """Keep of each draft what the model itself would have written, and the token behind that."""
-        logits_BTV = self._logits(hidden_BTD)
+        longest = 1 + max(map(len, drafts))
+        ids = [[row.last, *draft, *[0] * (longest - 1 - len(draft))] for row, draft in zip(self.rows, drafts, strict=True)]
+        window = CacheWindow(self.cache, range(len(ids)), longest)
+        logits_BTV = self._logits(self.model.hidden_states(torch.tensor(ids, device=self.device), cache=window))
         likeliest = logits_BTV.max(dim=-1).indices.tolist()
         taken = []
-        for (row, draft), own in zip(self._each(drafts), likeliest, strict=True):
+        for row, draft, own in zip(self.rows, drafts, likeliest, strict=True):
             right = next((place for place, token in enumerate(draft) if token != own[place]), len(draft))
             taken.append(right)
             for place in range(right):

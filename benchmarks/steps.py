@@ -20,6 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from olympiad.evaluation.statistics import process_f1
 from olympiad.verification.steps import check_steps
 
 COLUMNS = ("subset", "solutions", "false wrong", "precision", "recall", "correct", "F1", "coverage", "steps/s")
@@ -32,17 +33,14 @@ def measured(rows: list[dict[str, Any]]) -> dict[str, float]:
     seconds = time.perf_counter() - start
     labels = [row["label"] for row in rows]
     found = [-1 if report.first_error is None else report.first_error for report in reports]
-    on_correct = [first == -1 for first, label in zip(found, labels, strict=True) if label == -1]
-    hits = sum(first == label != -1 for first, label in zip(found, labels, strict=True))
-    errors = sum(label != -1 for label in labels)
-    accuracy, recall = sum(on_correct) / max(1, len(on_correct)), hits / max(1, errors)
+    score = process_f1(labels, found)
     steps = sum(len(report.steps) for report in reports)
     return {
-        "false wrong": 1 - accuracy,
-        "precision": hits / max(1, sum(first != -1 for first in found)),
-        "recall": recall,
-        "correct": accuracy,
-        "F1": 2 * accuracy * recall / max(accuracy + recall, 1e-9),
+        "false wrong": 1 - score.correct,
+        "precision": score.precision,
+        "recall": score.erroneous,
+        "correct": score.correct,
+        "F1": score.f1,
         "coverage": sum(step.status != "unchecked" for report in reports for step in report.steps) / max(1, steps),
         "steps/s": steps / seconds,
     }

@@ -209,7 +209,7 @@ class RunConfig(TrainingOptions):
     model: MathTransformerConfig = Field(default_factory=MathTransformerConfig)
     data: DataOptions = Field(default_factory=DataOptions)
     start_from: Path | None = None
-    """A checkpoint (or a run's folder) whose weights a new run begins with; the optimizer begins anew."""
+    """A checkpoint, a run's folder or an exported Hugging Face folder whose weights a new run begins with; the optimizer begins anew."""
     lora: LoraOptions | None = None
     """Train adapters beside frozen weights; they are written to adapter/ at the end."""
     tensorboard: bool = False

@@ -3,6 +3,7 @@
 # B batch, T positions, D hidden size, V vocabulary
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from olympiad.model import MathTransformerConfig, MathTransformerDecoder, RotaryScaling, get_small_config
-from olympiad.model.attention import KVCache
+from olympiad.model.cache import CacheWindow, KVCache
 
 VOCABULARY, CONTEXT = 61, 40
 ARCHITECTURES = {
@@ -159,9 +160,9 @@ def test_a_sequence_beyond_the_context_is_refused() -> None:
     with pytest.raises(ValueError, match=f"{CONTEXT + 1} positions .* context of {CONTEXT}"):
         model(random_ids(1, CONTEXT + 1))
     cache = new_cache(model, batch_size=1, capacity=CONTEXT + 9)
-    model(random_ids(1, CONTEXT - 1), cache=cache)
+    through_cache(model, cache, [0], random_ids(1, CONTEXT - 1))
     with pytest.raises(ValueError, match=f"{CONTEXT + 1} positions .* context of {CONTEXT}"):
-        model(random_ids(1, 2), cache=cache)
+        through_cache(model, cache, [0], random_ids(1, 2))
 
 
 def test_dynamic_scaling_leaves_short_sequences_alone() -> None:
@@ -183,6 +184,14 @@ def new_cache(model: MathTransformerDecoder, batch_size: int, capacity: int) -> 
     return KVCache(model.config, batch_size, capacity, torch.device("cpu"), torch.float32)
 
 
+def through_cache(model: MathTransformerDecoder, cache: KVCache, slots: Sequence[int], ids: Tensor) -> Tensor:
+    """Logits of ``ids`` (B, T) behind what the slots hold; they hold them, too, afterwards."""
+    logits = model(ids, cache=CacheWindow(cache, slots, ids.shape[1]))
+    for slot in slots:
+        cache.lengths[slot] += ids.shape[1]
+    return logits
+
+
 @every_architecture
 @settings(max_examples=25, deadline=None)
 @given(chunks=st.lists(st.integers(1, 15), min_size=1, max_size=10).filter(lambda chunks: sum(chunks) <= CONTEXT))
@@ -192,21 +201,41 @@ def test_chunks_through_the_cache_equal_one_pass(fields: dict, chunks: list[int]
     model = lively_model(**fields)
     ids = random_ids(2, sum(chunks))
     cache = new_cache(model, batch_size=2, capacity=sum(chunks))
-    pieces = [model(chunk, cache=cache) for chunk in ids.split(chunks, dim=1)]
-    assert cache.length == sum(chunks)
+    pieces = [through_cache(model, cache, range(2), chunk) for chunk in ids.split(chunks, dim=1)]
+    assert cache.lengths == [sum(chunks)] * 2
     assert_equal(torch.cat(pieces, dim=1), model(ids))
 
 
+@every_architecture
+@settings(max_examples=25, deadline=None)
+@given(lengths=st.lists(st.integers(0, 12), min_size=4, max_size=4), new=st.integers(1, 4), slots=st.permutations(range(4)))
 @torch.no_grad()
-def test_rows_that_stay_keep_their_cache() -> None:
-    """Rows dropped from the cache in another order than from the batch: a row goes on with a stranger's text."""
+def test_rows_of_different_lengths_see_their_own_text(fields: dict, lengths: list[int], new: int, slots: list[int]) -> None:
+    """A mask, a position or a place in the cache taken from another row: a row goes on with a stranger's text."""
+    model = lively_model(**fields)
+    ids = random_ids(4, 16)
+    cache = new_cache(model, batch_size=4, capacity=16)
+    for slot, length in enumerate(lengths):
+        if length:
+            through_cache(model, cache, [slot], ids[slot : slot + 1, :length])
+    for rows in (slots[:3], range(1, 4)):  # in any order, and where they lie
+        following = torch.stack([ids[slot, lengths[slot] : lengths[slot] + new] for slot in rows])
+        logits = model(following, cache=CacheWindow(cache, rows, new))
+        for row, slot in enumerate(rows):
+            whole = model(ids[slot : slot + 1, : lengths[slot] + new])
+            assert_equal(logits[row], whole[0, lengths[slot] :])
+
+
+@torch.no_grad()
+def test_a_copied_beginning_is_the_other_texts() -> None:
+    """A prefix copied to the wrong slot, or with the source's length: the second sample of a prompt is of another one."""
     model = lively_model(num_key_value_heads=2)
-    ids = random_ids(4, 12)
-    cache = new_cache(model, batch_size=4, capacity=12)
-    model(ids[:, :8], cache=cache)
-    keep = torch.tensor([True, False, False, True])
-    cache.keep_rows(keep)
-    assert_equal(model(ids[keep, 8:], cache=cache), model(ids[keep])[:, 8:])
+    ids = random_ids(1, 12)
+    cache = new_cache(model, batch_size=3, capacity=12)
+    through_cache(model, cache, [2], ids[:, :10])
+    cache.copy(2, 0, 7)
+    assert cache.lengths == [7, 0, 10]
+    assert_equal(through_cache(model, cache, [0], ids[:, 7:]), model(ids)[:, 7:])
 
 
 # Gradient checkpointing and compilation

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from olympiad.errors import UserError
 
-from . import checkpoint, data, training, verification
+from . import checkpoint, data, evaluation, inference, interop, training, verification
 
 T = TypeVar("T")
 
@@ -77,11 +77,18 @@ def _fail(message: str) -> int:
 VERBS: dict[str, Callable[[list[str]], None]] = {
     "train": training.train,
     "tokenizer train": training.tokenizer_train,
-    "generate": training.generate,
+    "generate": inference.generate,
+    "chat": inference.chat,
+    "solve": inference.solve,
     "report": training.report,
     "checkpoint inspect": checkpoint.inspect,
     "checkpoint verify": checkpoint.verify,
     "checkpoint convert": checkpoint.convert,
+    "evaluate": evaluation.evaluate,
+    "evaluate-steps": evaluation.evaluate_steps,
+    "compare": evaluation.compare,
+    "import": interop.import_,
+    "export": interop.export,
     "data list": data.list_sources,
     "data prepare": data.prepare,
     "data show": data.show,

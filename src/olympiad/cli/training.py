@@ -1,4 +1,4 @@
-"""``olympiad train``, ``report``, ``tokenizer train`` and ``generate``."""
+"""``olympiad train``, ``report`` and ``tokenizer train``."""
 
 # Annotations are not postponed here: tyro has to see the types of a class that is made inside a function.
 
@@ -151,53 +151,3 @@ def _tokenizer_train(
     tokenizer = train_tokenizer(file_texts(files) if files else tokenizer_texts(), vocab_size, digits)
     tokenizer.save(output)
     print(f"{tokenizer.vocab_size:,} entries, {len(tokenizer.math_symbols)} of them symbols, written to {output}")
-
-
-def generate(arguments: list[str]) -> None:
-    """Let a checkpoint solve a problem: olympiad generate CHECKPOINT "What is 2 + 3?" """
-    tyro.cli(_generate, args=arguments, prog="olympiad generate")
-
-
-def _generate(
-    checkpoint: tyro.conf.Positional[Path],
-    problem: tyro.conf.Positional[str],
-    max_new_tokens: int = 256,
-    temperature: float = 0.0,
-    top_p: float = 1.0,
-    seed: int = 0,
-) -> None:
-    """Let a trained checkpoint solve a problem.
-
-    Args:
-        checkpoint: a .pt file of a run.
-        problem: the problem's text.
-        max_new_tokens: length of the solution, at most; less where the context ends.
-        temperature: 0 takes the most probable token each time.
-        top_p: sample from the most probable tokens that hold this much probability.
-        seed: of the sampling.
-    """
-    import torch
-
-    from olympiad.data.preprocessing import normalize_text
-    from olympiad.tokenizer import render_prompt
-    from olympiad.training.loading import load_model
-
-    statement = normalize_text(problem)  # as in training
-    if not statement:
-        raise UserError("the problem is empty: write its text after the checkpoint")
-    model, tokenizer = load_model(checkpoint)
-    prompt = render_prompt(tokenizer, statement)
-    room = model.config.context_limit - len(prompt)
-    if room < 1:
-        raise UserError(
-            f"the problem has {len(prompt)} tokens, the model a context of {model.config.context_limit}: shorten it"
-        )
-    ids = model.generate(
-        torch.tensor([prompt]),
-        max_new_tokens=min(max_new_tokens, room),
-        temperature=temperature,
-        top_p=top_p,
-        stop_tokens=(tokenizer.end_id,),
-        seed=seed,
-    )
-    print(tokenizer.decode(ids[0, len(prompt) :].tolist()))

@@ -1,10 +1,11 @@
-"""Grouped-query attention over one sequence, over packed documents, or over a cache."""
+"""Grouped-query attention over one sequence, over packed documents, or over what a cache holds."""
 
 # B batch, T new positions, S all positions, N heads, K key/value heads, H head size, D hidden size
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -13,38 +14,8 @@ from torch import Tensor, nn
 from .config import MathTransformerConfig
 from .rotary import rotate
 
-
-class KVCache:
-    """Keys and values of the positions so far, in tensors allocated once.
-
-    Args:
-        capacity: positions that it can hold.
-    """
-
-    def __init__(
-        self, config: MathTransformerConfig, batch_size: int, capacity: int, device: torch.device, dtype: torch.dtype
-    ) -> None:
-        shape = (config.num_hidden_layers, batch_size, config.kv_heads, capacity, config.head_dim)
-        self.key_LBKSH = torch.empty(shape, device=device, dtype=dtype)
-        self.value_LBKSH = torch.empty(shape, device=device, dtype=dtype)
-        self.length = 0
-
-    @property
-    def capacity(self) -> int:
-        return self.key_LBKSH.shape[3]
-
-    def append(self, layer: int, key_BKTH: Tensor, value_BKTH: Tensor) -> tuple[Tensor, Tensor]:
-        """Store the new positions of one layer; all of its keys and values, (B, K, S, H)."""
-        start, end = self.length, self.length + key_BKTH.shape[2]
-        assert end <= self.capacity, f"the cache holds {self.capacity} positions, {end} are needed"
-        self.key_LBKSH[layer, :, :, start:end] = key_BKTH
-        self.value_LBKSH[layer, :, :, start:end] = value_BKTH
-        return self.key_LBKSH[layer, :, :, :end], self.value_LBKSH[layer, :, :, :end]
-
-    def keep_rows(self, rows: Tensor) -> None:
-        """Drop the rows that are finished: what is left is all that later steps compute."""
-        self.key_LBKSH = self.key_LBKSH[:, rows]
-        self.value_LBKSH = self.value_LBKSH[:, rows]
+if TYPE_CHECKING:
+    from .cache import CacheWindow
 
 
 @dataclass(frozen=True)
@@ -55,23 +26,22 @@ class AttentionPattern:
     mask_BNTS: Tensor | None = None
 
 
-def attention_pattern(num_new: int, num_cached: int, document_ids_BT: Tensor | None, device: torch.device) -> AttentionPattern:
-    """The pattern for ``num_new`` positions behind ``num_cached`` ones, each document seeing only itself."""
-    if document_ids_BT is not None:
-        assert num_cached == 0, "packed documents are for training, without a cache"
-        same_document = document_ids_BT[:, None, :, None] == document_ids_BT[:, None, None, :]
-        return AttentionPattern(causal=False, mask_BNTS=same_document.tril())
-    if num_cached == 0:
+def attention_pattern(num_new: int, document_ids_BT: Tensor | None, device: torch.device) -> AttentionPattern:
+    """The pattern of ``num_new`` positions of whole texts, or of packed documents, each seeing only itself."""
+    if document_ids_BT is None:
         return AttentionPattern(causal=True)
-    if num_new == 1:
-        return AttentionPattern(causal=False)
-    mask_TS = torch.ones(num_new, num_cached + num_new, dtype=torch.bool, device=device).tril(num_cached)
-    return AttentionPattern(causal=False, mask_BNTS=mask_TS)
+    same_document = document_ids_BT[:, None, :, None] == document_ids_BT[:, None, None, :]
+    return AttentionPattern(causal=False, mask_BNTS=same_document.tril())
 
 
 def attend(query_BNTH: Tensor, key_BKSH: Tensor, value_BKSH: Tensor, pattern: AttentionPattern) -> Tensor:
     """Scaled dot-product attention, (B, N, T, H); each key/value head serves N / K query heads."""
     grouped = query_BNTH.shape[1] != key_BKSH.shape[1]
+    if grouped and query_BNTH.shape[2] == 1 and not pattern.causal:
+        # One new position: the heads that share keys stand in the place of positions, so that each key is read once.
+        query_BKGH = query_BNTH.unflatten(1, (key_BKSH.shape[1], -1)).flatten(2, 3)
+        out_BKGH = F.scaled_dot_product_attention(query_BKGH, key_BKSH, value_BKSH, attn_mask=pattern.mask_BNTS)
+        return out_BKGH.flatten(1, 2)[:, :, None]
     if grouped and query_BNTH.is_cuda and (pattern.mask_BNTS is not None or query_BNTH.dtype == torch.float32):
         # On CUDA only Flash attention groups, and it takes neither masks nor float32: repeat keys and values, or
         # PyTorch falls back to the kernel that makes all T x S scores.
@@ -102,7 +72,9 @@ class Attention(nn.Module):
             self.k_norm = nn.RMSNorm(self.head_dim, eps=config.rms_norm_eps)
         self.attend = attend  # a layout that splits positions replaces it
 
-    def forward(self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], pattern: AttentionPattern, cache: KVCache | None) -> Tensor:
+    def forward(
+        self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], pattern: AttentionPattern, cache: CacheWindow | None
+    ) -> Tensor:
         heads = (-1, self.head_dim)  # -1: tensor parallelism splits the heads
         query_BNTH = rotate(self.q_norm(self.q_proj(x_BTD).unflatten(-1, heads)).transpose(1, 2), *rotary)
         key_BKSH = rotate(self.k_norm(self.k_proj(x_BTD).unflatten(-1, heads)).transpose(1, 2), *rotary)

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
-from .attention import Attention, AttentionPattern, KVCache, attention_pattern
+from .attention import Attention, AttentionPattern, attention_pattern
+from .cache import CacheWindow
 from .config import MathTransformerConfig
 from .generation import SamplingOptions, generate
 from .rotary import RotaryEmbedding
@@ -44,7 +45,9 @@ class DecoderLayer(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.mlp = FeedForward(config)
 
-    def forward(self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], pattern: AttentionPattern, cache: KVCache | None) -> Tensor:
+    def forward(
+        self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], pattern: AttentionPattern, cache: CacheWindow | None
+    ) -> Tensor:
         def computed(x_BTD: Tensor) -> Tensor:
             x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), rotary, pattern, cache)
             return x_BTD + self.mlp(self.post_attention_layernorm(x_BTD))
@@ -136,27 +139,32 @@ class MathTransformerDecoder(nn.Module):
         input_ids_BT: Tensor,
         document_ids_BT: Tensor | None = None,
         position_ids_BT: Tensor | None = None,
-        cache: KVCache | None = None,
+        cache: CacheWindow | None = None,
     ) -> Tensor:
         """(B, T) ids -> (B, T, D), after the last norm. The arguments are those of ``forward``."""
-        num_new, num_cached = input_ids_BT.shape[1], 0 if cache is None else cache.length
+        num_new = input_ids_BT.shape[1]
         if position_ids_BT is not None:  # between pipeline stages the hidden states may lie split by positions
             num_new = position_ids_BT.shape[1]
-        length = num_cached + num_new
+        length = num_new if cache is None else cache.length
         if length > self.config.context_limit:
             raise ValueError(
                 f"a sequence of {length} positions is beyond this model's context of {self.config.context_limit}: "
                 "shorten it, or build the model with a larger max_sequence_length"
             )
-        if position_ids_BT is None:
-            position_ids_BT = torch.arange(num_cached, length, device=input_ids_BT.device)[None]
-        pattern = self.make_pattern(num_new, num_cached, document_ids_BT, input_ids_BT.device)
         x_BTD = self.embed_tokens(input_ids_BT)
-        rotary = self.rotary(position_ids_BT, length, x_BTD.dtype)
+        if cache is not None:
+            assert document_ids_BT is None, "packed documents are for training, without a cache"
+            pattern, position_ids_BT = cache.pattern, cache.position_ids_BT
+        else:
+            pattern = self.make_pattern(num_new, document_ids_BT, input_ids_BT.device)
+        if position_ids_BT is None:
+            position_ids_BT = torch.arange(num_new, device=input_ids_BT.device)[None]
+        if cache is not None and num_new == 1:  # noqa: SIM108  (two lines are easier to read)
+            rotary = cache.rotary()
+        else:
+            rotary = self.rotary(position_ids_BT, length, x_BTD.dtype)
         for layer in self.layers:
             x_BTD = layer(x_BTD, rotary, pattern, cache)
-        if cache is not None:
-            cache.length = length
         return self.norm(x_BTD)
 
     def forward(
@@ -164,15 +172,15 @@ class MathTransformerDecoder(nn.Module):
         input_ids: Tensor,
         document_ids: Tensor | None = None,
         position_ids: Tensor | None = None,
-        cache: KVCache | None = None,
+        cache: CacheWindow | None = None,
     ) -> Tensor:
         """Logits (B, T, V) of the token after each position.
 
         Args:
             input_ids: (B, T). Padding goes to the right, where no real position sees it.
             document_ids: (B, T), for packed rows: a position sees only earlier ones with its own number.
-            position_ids: (B, T) or (1, T): place of each token in its document; counted on from the cache if absent.
-            cache: keys and values of the positions before these; the new ones are added to it.
+            position_ids: (B, T) or (1, T): place of each token in its document; counted from 0 if absent.
+            cache: slots that hold the positions before these; the new ones are written behind them.
 
         Raises:
             ValueError: the sequence is longer than the context.

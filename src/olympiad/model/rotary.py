@@ -88,6 +88,20 @@ class RotaryEmbedding(torch.nn.Module):
         return (angles.cos() * self.attention_factor).to(dtype), (angles.sin() * self.attention_factor).to(dtype)
 
 
+def rotary_table(config: MathTransformerConfig, length: int) -> tuple[Tensor, Tensor]:
+    """Cosine and sine (S, H) in float32; row p turns position p of a text that ends there (to dynamic scaling, that matters)."""
+    positions = torch.arange(length, dtype=torch.float32, device="cpu")
+    with torch.device("cpu"):
+        if config.rope_scaling is not None and config.rope_scaling.kind == "dynamic" and length > config.max_sequence_length:
+            frequencies = torch.stack([inverse_frequencies(config, place + 1)[0] for place in range(length)])
+            factor = 1.0
+        else:
+            frequencies, factor = inverse_frequencies(config, length)
+    angles = positions[:, None] * frequencies
+    angles = torch.cat((angles, angles), dim=-1)
+    return angles.cos() * factor, angles.sin() * factor
+
+
 def rotate(x_BNTH: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Turn each pair (i, i + H/2) by its position's angle."""
     first, second = x_BNTH.chunk(2, dim=-1)

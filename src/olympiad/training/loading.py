@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from olympiad.config import LoraOptions
+from olympiad.interop import is_huggingface_folder
 from olympiad.model import MathTransformerConfig, MathTransformerDecoder
 from olympiad.tokenizer import MathTokenizer
 
@@ -19,8 +20,8 @@ from .state import Saved, load_averaged, open_checkpoint
 
 
 def run_checkpoint(path: Path) -> Path:
-    """A checkpoint, or the best one of a run's folder."""
-    if not path.is_dir() or (path / MARKER).exists():
+    """A checkpoint or a Hugging Face folder, or the best checkpoint of a run's folder."""
+    if not path.is_dir() or (path / MARKER).exists() or is_huggingface_folder(path):
         return path
     return find_checkpoint(path / "checkpoints" if (path / "checkpoints").is_dir() else path, "best_model.pt")
 

@@ -147,7 +147,7 @@ def _split_tensors(model: MathTransformerDecoder, mesh: DeviceMesh) -> None:
 def _split_positions(model: MathTransformerDecoder, mesh: DeviceMesh) -> None:
     rank = mesh.get_local_rank()
 
-    def pattern(num_new: int, num_cached: int, document_ids_BT: Tensor | None, device: torch.device) -> AttentionPattern:
+    def pattern(num_new: int, document_ids_BT: Tensor | None, device: torch.device) -> AttentionPattern:
         """Own positions come after those of all ranks before; documents are those of all positions."""
         before = rank * num_new
         mask = torch.ones(num_new, before + num_new, dtype=torch.bool, device=device).tril(before)[None, None]

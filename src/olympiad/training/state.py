@@ -22,6 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from olympiad.interop import is_huggingface_folder, load_huggingface
+
 from .checkpoint import read_checkpoint
 from .errors import CheckpointError, CheckpointMismatch
 from .facts import check_facts
@@ -72,7 +74,7 @@ class Saved:
 
     def fill(self, targets: Mapping[str, Tensor], layout: Layout | None = None) -> None:
         """Copy the saved tensors into ``targets``: whole ones, or what this rank holds of them."""
-        if self.path.is_dir():
+        if self.path.is_dir() and not self._tensors:
             fill_from_shards(
                 self.path, {name: tensor.detach() for name, tensor in targets.items()}, not layout or not layout.mesh
             )
@@ -125,11 +127,17 @@ def verify_file(path: Path) -> None:
 
 
 def open_checkpoint(path: Path) -> Saved:
-    """Open a file or a folder.
+    """Open a file or a folder, or a Hugging Face folder, which has weights, config and tokenizer and nothing else of a run.
 
     Raises:
         CheckpointError: missing, incomplete, damaged as far as one can see without reading it all, or not ours.
+        InteropError: (from a Hugging Face folder) files missing or damaged, or a model that ours can't hold.
     """
+    if is_huggingface_folder(path):
+        model, tokenizer = load_huggingface(path)
+        weights = {f"model.{name}": parameter.detach() for name, parameter in model.named_parameters()}
+        facts = {"config": model.config.model_dump(), "tokenizer": tokenizer.json}
+        return Saved(path, facts, {name: tuple(tensor.shape) for name, tensor in weights.items()}, weights)
     if path.is_dir():
         marker = read_marker(path)
         check_facts(path / MARKER, marker["facts"])

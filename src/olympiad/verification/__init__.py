@@ -1,5 +1,6 @@
 """Text -> verdict: is an answer right, which step goes wrong, how good is the reasoning."""
 
+from .classes import answer_classes
 from .extraction import extract_answer
 from .pool import verify_batch
 from .quality import aggregate, reasoning_quality
@@ -14,6 +15,7 @@ __all__ = [
     "StepReport",
     "Verdict",
     "aggregate",
+    "answer_classes",
     "check_steps",
     "extract_answer",
     "reasoning_quality",

@@ -134,3 +134,46 @@ def _replaced(worker: _Worker, policy: str | Policy, done: dict[int, Verdict], r
         if worker.pending[1:]:
             fresh.give(worker.pending[1:])
     return fresh
+
+
+class Judge:
+    """One process that judges pair after pair as they come, for the texts of a model that writes them slowly.
+
+    >>> with Judge() as judge:
+    ...     judge.verdict("1/2", "So it is 0.5.", "math").outcome
+    'correct'
+    """
+
+    def __init__(self, timeout: float = 5.0) -> None:
+        self._timeout = timeout
+        self._workers: dict[str, _Worker] = {}
+
+    def verdict(self, gold: str, prediction: str, policy: str = "default") -> Verdict:
+        """As :func:`verify`; unjudgeable where it takes too long."""
+        if multiprocessing.current_process().daemon:  # a daemon may have no children
+            return verify(gold, prediction, policy)
+        find_policy(policy)
+        if policy not in self._workers:
+            self._workers[policy] = _Worker(policy)
+        worker, done = self._workers[policy], dict[int, Verdict]()
+        worker.give([(0, gold, prediction)])
+        until = time.monotonic() + self._timeout
+        while not done:
+            wait([worker.connection], timeout=max(0.0, until - time.monotonic()))
+            _receive(worker, done)
+            hung = not done and time.monotonic() >= until
+            if hung or not (done or worker.process.is_alive()):
+                reason = f"no verdict within {self._timeout:g} seconds" if hung else None
+                self._workers[policy] = _replaced(worker, policy, done, reason)
+        return done[0]
+
+    def close(self) -> None:
+        for worker in self._workers.values():
+            worker.kill()
+        self._workers = {}
+
+    def __enter__(self) -> Judge:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,112 @@
+"""``olympiad generate``, ``chat`` and ``solve`` as their users meet them, on a model that knows one problem by heart."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from olympiad.cli import main
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    trainer = tiny.trainer(tmp_path_factory.mktemp("inference"), num_problems=1, batch_size=1, validate=False)
+    trainer.train(num_epochs=60)
+    return trainer.checkpoint_dir / "best_model.pt"
+
+
+def chat(
+    lines: list[str], arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str]:
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
+    code = main(["chat", *arguments])
+    return code, capsys.readouterr().out
+
+
+def test_chat_answers(
+    tiny: Any, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards against a question asked in another form than in training, a save without answers, lines after /quit."""
+    problem = tiny.problems(1)[0]
+    lines = [problem.problem, f"/save {tmp_path / 'talk.md'}", "/quit", "/seed 3"]
+    code, printed = chat(lines, [str(checkpoint)], monkeypatch, capsys)
+    assert code == 0
+    assert printed.startswith(problem.solution)
+    assert "seed" not in printed
+    saved = (tmp_path / "talk.md").read_text()
+    assert saved.index(problem.problem) < saved.index(problem.solution)
+
+
+def test_chat_commands(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Guards against a retry that gives the same answer, and a seed or temperature that changes nothing."""
+    lines = ["/temperature 5", "/seed 1", "Why?", "/retry", "/seed 1", "Why?"]
+    code, printed = chat(lines, [str(checkpoint), "--max-new-tokens", "8"], monkeypatch, capsys)
+    assert code == 0
+    _, _, after_seed = printed.partition("seed 1\n")
+    first, _, rest = after_seed.partition("seed 2\n")
+    retried, _, again = rest.partition("seed 1\n")
+    assert first.strip()
+    assert first != retried
+    assert first == again
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("/retri", "no command /retri; did you mean /retry?"),
+        ("/retry", "nothing was asked yet"),
+        ("/seed x", "seed"),
+        ("/temperature -1", "temperature: Input should be greater than or equal to 0"),
+        ("/save", "/save needs a file"),
+        ("/save /no/such/folder/talk.md", "can't write /no/such/folder/talk.md"),
+        ("1 + " * 100, "prompt 0 has 302 tokens, the model a context of 128: shorten it"),
+    ],
+)
+def test_chat_goes_on_after_mistakes(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str, message: str
+) -> None:
+    """Guards against a conversation lost to a slip of the finger."""
+    code, printed = chat([line, "/help"], [str(checkpoint)], monkeypatch, capsys)
+    assert code == 0
+    assert f"error: {message}" in printed
+    assert printed.index(message) < printed.index("/quit")
+
+
+def test_solve(tiny: Any, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Guards against votes that are counted apart, or lost."""
+    problem = tiny.problems(1)[0]
+    assert main(["solve", str(checkpoint), problem.problem, "--samples", "5", "--temperature", "0.3"]) == 0
+    printed = capsys.readouterr().out
+    assert f"Answer: {problem.answer}\n" in printed
+    assert "100%" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--policy", "mth"], "no policy 'mth', expected one of default"),
+        (["--samples", "0"], "num_samples: Input should be greater than or equal to 1"),
+        (["--batch-size", "0"], "max_batch_size is 0, expected at least 1"),
+        (["--cuda-graphs"], "cuda_graphs need CUDA"),
+    ],
+)
+def test_solve_mistakes(checkpoint: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
+    """Guards against tracebacks for options out of range."""
+    assert main(["solve", str(checkpoint), "1 + 2", *arguments]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ")
+    assert message in printed.err
+
+
+@pytest.mark.parametrize("verb", ["generate", "chat", "solve"])
+def test_models_that_are_not_there(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Guards against a download tried, or a traceback, for a file name that is misspelt."""
+    problem = [] if verb == "chat" else ["1 + 2"]
+    assert main([verb, str(tmp_path / "no.gguf"), *problem]) == 1
+    assert "no.gguf" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([verb, "model", *problem, "--sampels", "3"])
+    assert "Unrecognized options: --sampels" in capsys.readouterr().err

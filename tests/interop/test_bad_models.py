@@ -119,6 +119,14 @@ def test_config_that_makes_no_sense(folder: Path) -> None:
     refused(folder, "does not describe a model: num_key_value_heads")
     change(folder, num_key_value_heads=2, rope_scaling={"rope_type": "linear"})
     refused(folder, "does not describe a model: factor")
+    change(folder, rope_scaling={}, hidden_size=10**30)
+    refused(folder, "sizes that no model has")
+    change(folder, hidden_size=32, num_hidden_layers=10**9)
+    refused(folder, "says 1000000000 layers, but there are only")
+    change(folder, num_hidden_layers=2, layer_types=3)
+    refused(folder, "layer_types = 3")
+    change(folder, model_type=["llama"])
+    refused(folder, "is of the architecture ['llama']")
     (folder / "config.json").write_text("{")
     refused(folder, "config.json is not JSON")
     (folder / "config.json").write_text("[]")
@@ -258,6 +266,14 @@ def test_torn_gguf_files(gguf_file: Path, keep: int) -> None:
     """Guards against numpy's errors for a download that was cut short."""
     gguf_file.write_bytes(gguf_file.read_bytes()[:keep])
     refused(gguf_file, "is no GGUF file, or damaged or cut short")
+
+
+def test_a_length_in_a_gguf_file_that_is_damaged(gguf_file: Path) -> None:
+    """Guards against a reader that counts to 2^60, value by value, where one bit of a length is another."""
+    whole = gguf_file.read_bytes()
+    place = whole.index(b"tokenizer.ggml.token_type") + len("tokenizer.ggml.token_type") + 4 + 4 + 7  # of the highest byte
+    gguf_file.write_bytes(whole[:place] + b"\x10" + whole[place + 1 :])
+    refused(gguf_file, "damaged or cut short (a length leads beyond its end)")
 
 
 def rewrite(path: Path, old: bytes, new: bytes) -> None:

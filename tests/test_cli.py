@@ -57,7 +57,7 @@ def test_help_lists_the_verbs(capsys: pytest.CaptureFixture[str], arguments: lis
     """Guards against a verb that nobody can find."""
     assert main(arguments) == 0
     printed = capsys.readouterr().out
-    for verb in ("train", "tokenizer train", "generate"):
+    for verb in ("train", "tokenizer train", "generate", "import", "export"):
         assert re.search(rf"^  {verb}  +\w", printed, re.MULTILINE)
 
 

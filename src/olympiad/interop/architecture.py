@@ -106,7 +106,7 @@ def from_huggingface(fields: dict[str, Any], origin: str) -> MathTransformerConf
         InteropError: sizes are missing or make no sense.
     """
     name = fields.get("model_type")
-    if name not in FAMILIES:
+    if not isinstance(name, str) or name not in FAMILIES:
         known = ", ".join(f"{key} ({family.architecture})" for key, family in FAMILIES.items())
         raise UnsupportedModel(
             f"{origin} is of the architecture {name!r} ({fields.get('architectures')}); known are {known}: take a model of those"
@@ -186,7 +186,7 @@ _FEATURES: dict[str, Callable[[Any], bool]] = {
     "attention_multiplier": lambda value: value is None,
     "no_rope_layers": lambda value: not value,
     "hidden_act": lambda value: value in (None, "silu", "swish"),
-    "layer_types": lambda value: not value or set(value) == {"full_attention"},
+    "layer_types": lambda value: not value or (isinstance(value, list) and all(each == "full_attention" for each in value)),
     "quantization_config": lambda value: not value,
 }
 _ADVICE = {

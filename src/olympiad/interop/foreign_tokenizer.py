@@ -182,7 +182,11 @@ class ForeignTokenizer:
     @cached_property
     def _special_pattern(self) -> re.Pattern[str] | None:
         added = [token.content for token in self._tokenizer.get_added_tokens_decoder().values() if token.special]
-        return re.compile("|".join(map(re.escape, sorted(added, key=len, reverse=True)))) if added else None
+        spellings = [
+            *map(re.escape, sorted(added, key=len, reverse=True)),
+            "\ue000[0-9]+\ue001",
+        ]  # and what looks like a stand-in
+        return re.compile("|".join(spellings)) if added else None
 
     def _with_special(self, text: str) -> list[int]:
         self._tokenizer.encode_special_tokens = False

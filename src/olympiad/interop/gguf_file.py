@@ -18,9 +18,10 @@ from olympiad.model.rotary import inverse_frequencies
 
 from .architecture import FAMILIES, family_of, from_huggingface
 from .errors import InteropError, UnsupportedModel
+from .gguf_structure import check_structure
 from .gguf_tokenizer import read_vocabulary, vocabulary_fields
 from .huggingface import AnyTokenizer, check_fit
-from .weights import build_model, their_name
+from .weights import build_model, empty_model, their_name
 
 GgufType = Literal["float32", "float16", "bfloat16", "q8_0"]
 #: Ours -> the package's names of the storage types.
@@ -104,6 +105,7 @@ def load_gguf(
     if not path.is_file():
         raise InteropError(f"no GGUF file at {path}")
     try:
+        check_structure(path)
         reader = gguf.GGUFReader(path)
         metadata = {key: field.contents() for key, field in reader.fields.items()}
     except (ValueError, IndexError, KeyError, OSError, OverflowError, TypeError, MemoryError) as error:
@@ -118,8 +120,7 @@ def load_gguf(
         config.rope_scaling = _our_scaling(metadata[_OUR_SCALING], str(path))
     tokenizer = read_vocabulary(metadata, path)
     check_fit(tokenizer, config.vocab_size, str(path))
-    with torch.device("meta"):
-        names = {llama_cpp_name(name): name for name, _ in MathTransformerDecoder(config).named_parameters()}
+    names = {llama_cpp_name(name): name for name, _ in empty_model(config, len(stored), str(path)).named_parameters()}
     paired = {"attn_q": config.num_attention_heads, "attn_k": config.kv_heads} if fields["model_type"] == "llama" else {}
     tensors: dict[str, Tensor] = {}
     for name, tensor in stored.items():

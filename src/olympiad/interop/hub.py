@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .errors import InteropError
 
+_SAFE = "model*.safetensors"
 _TEXTS = ("*.json", "*.jinja", "merges.txt", "tokenizer.model")
 
 
@@ -23,6 +24,8 @@ def is_hub_id(source: str) -> bool:
 def fetch_model(repository: str, revision: str | None = None) -> Path:
     """A folder with config, tokenizer and weights of a model on the Hub; pickled weights only where it has no others.
 
+    Where the Hub can't be reached, what was fetched before.
+
     Raises:
         InteropError: huggingface_hub is missing, the Hub can't be reached, or has no such model.
     """
@@ -35,19 +38,27 @@ def fetch_model(repository: str, revision: str | None = None) -> Path:
         # Where nothing answers (a firewall), a download tries for minutes: this asks once, for ten seconds.
         with suppress(HfHubHTTPError):
             get_hf_file_metadata(hf_hub_url(repository, "config.json", revision=revision))
-        files = HfApi().list_repo_files(repository, revision=revision)
-        weights = "*.safetensors" if any(file.endswith(".safetensors") for file in files) else "pytorch_model*.bin"
-        if "config.json" not in files:
-            ggufs = [file for file in files if file.endswith(".gguf")]
-            advice = f"; download one of its GGUF files ({', '.join(ggufs[:3])}) and import that" if ggufs else ""
-            raise InteropError(f"{repository} on the Hugging Face Hub holds no config.json{advice}")
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=[*_TEXTS, weights]))
+        patterns = _wanted(repository, HfApi().list_repo_files(repository, revision=revision))
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
     except InteropError:
         raise
     except (OSError, ValueError, HTTPError) as error:  # all of the library's look-up, data and network errors
+        with suppress(OSError, ValueError):
+            kept = snapshot_download(repository, revision=revision, allow_patterns=[*_TEXTS, _SAFE], local_files_only=True)
+            return Path(kept)
         cause = error.__cause__ or error
         reason = next(iter(str(cause).splitlines()), "no more is said")
         raise InteropError(
             f"can't fetch {repository} from the Hugging Face Hub ({type(cause).__name__}: {reason}): check the name and the "
             "connection (for a model with conditions, set HF_TOKEN), or give a folder or a GGUF file on this machine"
         ) from error
+
+
+def _wanted(repository: str, files: list[str]) -> list[str]:
+    """Patterns of the files to fetch."""
+    if "config.json" not in files:
+        ggufs = [file for file in files if file.endswith(".gguf")]
+        advice = f"; download one of its GGUF files ({', '.join(ggufs[:3])}) and import that" if ggufs else ""
+        raise InteropError(f"{repository} on the Hugging Face Hub holds no config.json{advice}")
+    safe = any(re.fullmatch(r"model.*\.safetensors", file) for file in files)
+    return [*_TEXTS, _SAFE if safe else "pytorch_model*.bin"]

@@ -122,8 +122,7 @@ def build_model(
     Raises:
         InteropError: weights that are missing, left over or of another shape, by name.
     """
-    with torch.device("meta"):
-        model = MathTransformerDecoder(config)
+    model = empty_model(config, len(tensors), origin)
     expected = {their_name(name): parameter.shape for name, parameter in model.named_parameters()}
     tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith("rotary_emb.inv_freq")}  # old buffers
     _drop_tied_head(config, tensors, origin)
@@ -143,6 +142,19 @@ def build_model(
     ours = {name: tensors[their_name(name)].to(dtype) for name, _ in model.named_parameters()}
     model.load_state_dict(ours, assign=True)
     return model.eval()
+
+
+def empty_model(config: MathTransformerConfig, num_tensors: int, origin: str) -> MathTransformerDecoder:
+    """The decoder without weights, unless its config promises more layers than there are tensors (it would take forever)."""
+    if config.num_hidden_layers > num_tensors:
+        raise InteropError(
+            f"the config of {origin} says {config.num_hidden_layers} layers, but there are only {num_tensors} weights: fetch it again"
+        )
+    try:
+        with torch.device("meta"):
+            return MathTransformerDecoder(config)
+    except (RuntimeError, TypeError, OverflowError) as error:  # numbers beyond 64 bits
+        raise InteropError(f"the config of {origin} has sizes that no model has: get it from its source again") from error
 
 
 def _drop_tied_head(config: MathTransformerConfig, tensors: dict[str, Tensor], origin: str) -> None:

@@ -100,7 +100,7 @@ def read_checkpoint(path: Path, device: str | torch.device = "cpu") -> dict[str,
 
 def check_architecture(path: Path, saved: dict[str, Any], expected: MathTransformerConfig) -> None:
     """Raise a :class:`CheckpointMismatch` naming every difference that keeps the weights from fitting."""
-    ours = expected.model_dump()
+    ours, saved = _written_out(expected.model_dump()), _written_out(saved)
     if saved.get("vocab_size") != ours["vocab_size"]:
         raise CheckpointMismatch(
             f"{path} was written for a vocabulary of {saved.get('vocab_size')}, this model has {ours['vocab_size']}: "
@@ -115,6 +115,15 @@ def check_architecture(path: Path, saved: dict[str, Any], expected: MathTransfor
         raise CheckpointMismatch(
             f"{path} is of another architecture: {'; '.join(differences)}. Build the model from the checkpoint's own 'config' (in a recipe: take [model] from its run.toml)"
         )
+
+
+def _written_out(config: dict[str, Any]) -> dict[str, Any]:
+    """A config with what is derived where it is absent: two that differ in that alone are of one architecture."""
+    hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
+    if not isinstance(hidden, int) or not isinstance(heads, int) or heads < 1:
+        return config
+    derived = {"num_key_value_heads": heads, "attention_head_dim": hidden // heads}
+    return config | {name: config.get(name) or value for name, value in derived.items()}
 
 
 def move_earlier_run(folder: Path) -> None:

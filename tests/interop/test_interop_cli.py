@@ -15,7 +15,7 @@ from olympiad.interop import InteropError, load_gguf, load_huggingface, save_hug
 from olympiad.tokenizer import MathTokenizer
 from olympiad.tokenizer.tokenizer import TokenizerError
 from olympiad.training import CheckpointError
-from olympiad.training.recipe import load_model
+from olympiad.training.loading import load_model
 
 FOREIGN = foreign()
 TOLD = r"Largest difference of logits: [\d.e-]+ \(logits up to [\d.]+, 128 positions, float32\), "

@@ -16,7 +16,7 @@ from olympiad.tokenizer.training import train_tokenizer
 from olympiad.training import CheckpointOptions, HealthOptions, LayoutOptions, OptimizerOptions, Trainer, TrainingOptions
 from olympiad.training.metrics import read_metrics
 
-settings.register_profile("shared machine", deadline=None)  # how long an example takes says nothing there
+settings.register_profile("shared machine", deadline=None, derandomize=True)  # how long an example takes says nothing there
 settings.load_profile("shared machine")
 torch.set_num_threads(1)  # the order of float additions, and so the last bit, depends on it
 

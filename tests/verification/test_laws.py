@@ -197,7 +197,9 @@ def test_a_change_of_value_is_wrong(tree: Tree, style: Random) -> None:
     other = perturbed(tree, style)
     assume(any(abs(a - b) > 1e-5 * max(abs(a), abs(b)) for a, b in zip(values(tree), values(other), strict=True)))
     a, b = written(tree, style), written(other, style)
-    assert (verify(a, b).outcome, verify(b, a).outcome) == ("wrong", "wrong"), (a, b)
+    # Beside a pole, 1 / sin(pi) say, which floating point does not see, nothing may be judged.
+    allowed = {"wrong", "unjudgeable"} if r"\pi" in a + b or "π" in a + b else {"wrong"}
+    assert {verify(a, b).outcome, verify(b, a).outcome} <= allowed, (a, b)
 
 
 @laws(80)

@@ -65,6 +65,7 @@ def run_recipe(run: RunConfig, resume: Resume = "never") -> Trainer:
     _check_lora(run)
     check_layout(run.model, run.layout, run.data.batch_size, processes())
     with start_layout(run.layout, _device(), run.health.timeout_seconds) as layout:
+        check_precision(run.precision, layout.device, layout.sizes, run.model)
         keeper = Keeper(run.checkpoints_folder, run.checkpoints, layout, print)
         earlier = keeper.names()
         if earlier and resume == "never":
@@ -77,7 +78,6 @@ def run_recipe(run: RunConfig, resume: Resume = "never") -> Trainer:
 
 
 def _run(run: RunConfig, resume: bool, layout: Layout) -> Trainer:
-    check_precision(run.precision, layout.device, layout.sizes, run.model)
     console = RunConsole(quiet=not layout.is_first)
     for derived in run.derived:
         console.print(str(derived))

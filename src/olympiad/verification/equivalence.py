@@ -51,7 +51,7 @@ class Comparison:
         Raises:
             UndecidableError: it can't be decided.
         """
-        if gold == answer and gold[0] == "chain" and all(side[1][0] == "variable" for side in gold[1]):
+        if gold == answer and gold[0] == "chain" and all(side[1][:1] == ("variable",) for side in gold[1]):
             self.rule = "the same relations"
             return True
         gold, answer = settled(gold), settled(answer)

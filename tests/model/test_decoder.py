@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from olympiad.model import MathTransformerConfig, MathTransformerDecoder, RotaryScaling, get_small_config
+from olympiad.model.attention import RMSNorm
 from olympiad.model.cache import CacheWindow, KVCache
 
 VOCABULARY, CONTEXT = 61, 40
@@ -366,3 +367,16 @@ def test_a_model_made_on_meta_knows_its_rotation() -> None:
     model.to_empty(device="cpu")
     model.initialize(seed=0)
     assert_equal(model(ids), expected(ids))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_short_norm_is_pytorchs(dtype: torch.dtype) -> None:
+    """The norm of a step computed in 16 bits, or with epsilon elsewhere: generated text is of another model."""
+    norm = RMSNorm(48, eps=0.3, dtype=dtype)
+    nn.init.normal_(norm.weight)
+    x = torch.randn(3, 5, 48).to(dtype)
+    expected = norm(x)
+    with torch.no_grad():
+        found = norm(x)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-6 if dtype == torch.float32 else 2e-2, atol=1e-6)

@@ -408,3 +408,14 @@ def test_bad_options_are_refused(name: str, value: object) -> None:
     """An option out of range, or misspelt, that is silently ignored."""
     with pytest.raises(ValueError, match=name):
         lively_model().generate(random_ids(1, 4), **{name: value})
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 30.0])
+@pytest.mark.parametrize("options", [{"top_k": 3}, {"top_k": 70}, {"top_p": 0.6}, {"top_p": 0.99}, {"top_k": 9, "top_p": 0.8}])
+def test_a_few_candidates_are_enough(options: dict, temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The filters applied to the most probable tokens only, where they would have kept more, or other ones."""
+    logits = 3.0 * torch.randn(5, 999, generator=torch.Generator().manual_seed(0))
+    logits[0, :300] = 12.0  # ties beyond the candidates
+    few = probabilities(logits, temperature=temperature, **options)
+    monkeypatch.setattr("olympiad.model.sampling.CANDIDATES", 999)
+    torch.testing.assert_close(few, probabilities(logits, temperature=temperature, **options), rtol=1e-5, atol=1e-7)

@@ -23,7 +23,7 @@ class TextStream:
     """The text of one row, as its tokens come.
 
     Bytes of a character that is not complete are held back, and so is text that may be the beginning of a stop string:
-    what ``take`` returns, joined, is the final text, which ends before the first stop string.
+    what ``take`` returns, joined, is the final text, which ends before the stop string that is complete first.
 
     >>> from olympiad.tokenizer import MathTokenizer
     >>> tokenizer = MathTokenizer()
@@ -78,9 +78,9 @@ class TextStream:
         searched = max(len(self.text) - self._longest_stop + 1, 0)
         self.text += new
         self._start, self._read = self._read, len(self._ids)
-        places = [place for stop in self._stop_strings if (place := self.text.find(stop, searched)) >= 0]
-        if places:
-            self.text, self._stopped = self.text[: min(places)], True
+        found = [(place + len(stop), place) for stop in self._stop_strings if (place := self.text.find(stop, searched)) >= 0]
+        if found:  # the one that is complete first, however the text is cut into tokens
+            self.text, self._stopped = self.text[: min(found)[1]], True
 
 
 def _overlap(text: str, stop: str) -> int:

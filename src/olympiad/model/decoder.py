@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
-from .attention import Attention, AttentionPattern, attention_pattern
+from .attention import Attention, AttentionPattern, RMSNorm, attention_pattern
 from .cache import CacheWindow
 from .config import MathTransformerConfig
 from .generation import SamplingOptions, generate
@@ -40,9 +40,9 @@ class DecoderLayer(nn.Module):
     def __init__(self, config: MathTransformerConfig, layer: int) -> None:
         super().__init__()
         self.config = config
-        self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.input_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.self_attn = Attention(config, layer)
-        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.mlp = FeedForward(config)
 
     def forward(
@@ -95,7 +95,7 @@ class MathTransformerDecoder(nn.Module):
         self.config = config = type(config).model_validate(config.model_dump(warnings=False))  # a checked copy
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(config, layer) for layer in range(config.num_hidden_layers))
-        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.rotary = RotaryEmbedding(self.config)
         self.make_pattern = attention_pattern  # a layout that splits positions replaces it
         self.lm_head = None if config.tie_word_embeddings else nn.Linear(config.hidden_size, config.vocab_size, bias=False)

@@ -96,41 +96,40 @@ def _distribution(logits_BV: Tensor, options: SamplingOptions) -> tuple[Tensor, 
     """Probabilities after the filters, (B, C), and the ids that they belong to: all in order where None."""
     vocabulary = logits_BV.shape[1]
     scaled_BV = (logits_BV - logits_BV.amax(dim=-1, keepdim=True)) / max(options.temperature, SMALLEST)
+    probabilities_BV = scaled_BV.softmax(dim=-1)
     if options.top_k is None and options.top_p == 1.0:
-        probabilities_BV = scaled_BV.softmax(dim=-1)
         if options.min_p == 0.0:
             return probabilities_BV, None
         threshold_B1 = options.min_p * probabilities_BV.amax(dim=-1, keepdim=True)
         probabilities_BV = probabilities_BV.where(probabilities_BV >= threshold_B1, 0.0)
         return probabilities_BV / probabilities_BV.sum(dim=-1, keepdim=True), None
     few = min(vocabulary, max(CANDIDATES, 2 * (options.top_k or 0)))
-    kept = _among(scaled_BV, few, options)
+    kept = _among(probabilities_BV, few, options)
     if kept is None:
-        kept = _among(scaled_BV, vocabulary, options)
+        kept = _among(probabilities_BV, vocabulary, options)
     assert kept is not None
     return kept
 
 
-def _among(scaled_BV: Tensor, count: int, options: SamplingOptions) -> tuple[Tensor, Tensor] | None:
+def _among(probabilities_BV: Tensor, count: int, options: SamplingOptions) -> tuple[Tensor, Tensor] | None:
     """The filters applied to the ``count`` most probable tokens; None where they may keep more than those."""
-    complete = count == scaled_BV.shape[1]
-    ordered_BC, ids_BC = scaled_BV.sort(dim=-1, descending=True) if complete else scaled_BV.topk(count, dim=-1)
+    complete = count == probabilities_BV.shape[1]
+    ordered_BC, ids_BC = probabilities_BV.sort(descending=True) if complete else probabilities_BV.topk(count)
     if options.top_k is not None and options.top_k < count:
         threshold_B1 = ordered_BC[:, options.top_k - 1 : options.top_k]
         if not complete and bool((ordered_BC[:, -1:] == threshold_B1).any()):  # ties with the last one stay, however many
             return None
-        probabilities_BC = ordered_BC.where(ordered_BC >= threshold_B1, -torch.inf).softmax(dim=-1)
-    else:
-        probabilities_BC = (ordered_BC - scaled_BV.logsumexp(dim=-1, keepdim=True)).exp()
+        ordered_BC = ordered_BC.where(ordered_BC >= threshold_B1, 0.0)
+        ordered_BC = ordered_BC / ordered_BC.sum(dim=-1, keepdim=True)
     if options.top_p < 1.0:
-        before_BC = probabilities_BC.cumsum(dim=-1) - probabilities_BC  # what more probable tokens hold together
+        before_BC = ordered_BC.cumsum(dim=-1) - ordered_BC  # what more probable tokens hold together
         inside_BC = before_BC < max(options.top_p, SMALLEST)
         if not complete and options.top_k is None and bool(inside_BC[:, -1].any()):
             return None
-        probabilities_BC = probabilities_BC.where(inside_BC, 0.0)
+        ordered_BC = ordered_BC.where(inside_BC, 0.0)
     if options.min_p > 0.0:
-        probabilities_BC = probabilities_BC.where(probabilities_BC >= options.min_p * probabilities_BC[:, :1], 0.0)
-    return probabilities_BC / probabilities_BC.sum(dim=-1, keepdim=True), ids_BC
+        ordered_BC = ordered_BC.where(ordered_BC >= options.min_p * ordered_BC[:, :1], 0.0)
+    return ordered_BC / ordered_BC.sum(dim=-1, keepdim=True), ids_BC
 
 
 def uniform_draws(seed: int, stream: Sequence[int], count: int) -> np.ndarray:

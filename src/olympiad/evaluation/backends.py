@@ -41,7 +41,7 @@ class Response:
     prompt_tokens: int | None = None
     tokens: int | None = None
     seconds: float = 0.0
-    """From asking to answering; of answers made together each one's equal part."""
+    """From its turn to its end; of answers that Transformers makes together each one's equal part."""
     confidence: float | None = None
     """exp of the mean log-probability of its tokens, where it is known."""
     refused: str = ""
@@ -109,7 +109,6 @@ class EngineBackend:
 
         loaded, self.tokenizer = load_any(model)
         self._engine, self._context = Engine(loaded, self.tokenizer, max_batch_size=batch_size), loaded.config.context_limit
-        self._group = 4 * batch_size  # enough that rows which end early are replaced, and little is lost by a kill
         chat = not self._ours and getattr(self.tokenizer, "chat_template", None) is not None
         self.default_style = "rendered" if self._ours else "chat" if chat else "few-shot"
 
@@ -118,29 +117,22 @@ class EngineBackend:
         return isinstance(self.tokenizer, MathTokenizer)
 
     def complete(self, requests: Iterable[Request]) -> Iterator[Response]:
-        waiting = iter(requests)
-        while group := list(islice(waiting, self._group)):
-            asked: list[tuple[Request, list[int]]] = []
-            for request in group:
-                ids = self._ids(request.prompt)
-                if len(ids) < self._context:
-                    asked.append((request, ids))
-                    continue
-                why = f"the prompt has {len(ids):,} tokens, the model a context of {self._context:,}"
-                yield Response(request, prompt=self.tokenizer.decode(ids), finish_reason="refused", refused=why)
-            yield from self._generated(asked)
-
-    def _generated(self, asked: Sequence[tuple[Request, list[int]]]) -> Iterator[Response]:
-        started = time.perf_counter()
+        asked: list[tuple[Request, list[int]]] = []
+        for request in requests:
+            ids = self._ids(request.prompt)
+            if len(ids) < self._context:
+                asked.append((request, ids))
+                continue
+            why = f"the prompt has {len(ids):,} tokens, the model a context of {self._context:,}"
+            yield Response(request, prompt=self.tokenizer.decode(ids), finish_reason="refused", refused=why)
         extra = [{"stop_strings": request.prompt.stop, "logprobs": True} for request, _ in asked]
         sampling = [request.sampling.model_copy(update=more) for (request, _), more in zip(asked, extra, strict=True)]
-        completions = self._engine.generate([ids for _, ids in asked], sampling)
-        seconds = (time.perf_counter() - started) / max(len(asked), 1)
-        for (request, ids), completion in zip(asked, completions, strict=True):
+        for completion in self._engine.stream([ids for _, ids in asked], sampling):
+            request, ids = asked[completion.prompt_index]
             text = plain_text(completion.text) if self._ours else completion.text
             logprobs, count = completion.logprobs or [], len(completion.token_ids)
             confidence = math.exp(sum(logprobs) / len(logprobs)) if logprobs else None
-            prompt = self.tokenizer.decode(ids)
+            prompt, seconds = self.tokenizer.decode(ids), completion.seconds
             yield Response(request, text, prompt, completion.finish_reason, len(ids), count, seconds, confidence)
 
     def _ids(self, prompt: Prompt) -> list[int]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 import zlib
 from array import array
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 
 import psutil
@@ -39,6 +40,7 @@ class Completion:
         finish_reason: "stop" at an end token or a stop string, "length" at the limit.
         logprobs: natural logarithm of each token's probability by the model itself (temperature 1, no filter), if asked for.
         num_prompt_tokens: length of the prompt.
+        seconds: from its turn to its end, beside the others of the batch.
     """
 
     prompt_index: int
@@ -48,6 +50,16 @@ class Completion:
     finish_reason: FinishReason
     logprobs: list[float] | None
     num_prompt_tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A prompt that was checked, with its options completed."""
+
+    index: int
+    ids: list[int]
+    options: SamplingOptions
 
 
 @dataclass(eq=False)
@@ -58,9 +70,8 @@ class _Writing:
     prompt_index: int
     sample_index: int
     stream: TextStream | None
-    ends: frozenset[int]
     told: int = 0  # tokens that the stream has had
-    text: str = field(default="")
+    started: float = field(default_factory=time.perf_counter)
 
     def tell(self, on_token: OnToken | None) -> None:
         """Give new tokens to the stream; end the row where a stop string is complete."""
@@ -68,7 +79,7 @@ class _Writing:
         if stream is None:
             return
         for place in range(self.told, len(row.tokens)):
-            if row.finish_reason == "stop" and place == len(row.tokens) - 1 and row.tokens[place] in self.ends:
+            if row.finish_reason == "stop" and place == len(row.tokens) - 1 and row.tokens[place] in row.options.stop_tokens:
                 break
             if stream.add(row.tokens[place]):
                 row.finish_reason = "stop"
@@ -161,35 +172,48 @@ class Engine:
             PromptError: before anything is computed: an empty prompt, ids outside the vocabulary, a prompt that fills the
                 context; and where the model's logits are not finite.
         """
-        waiting = deque(self._requests(prompts, sampling, stream=on_token is not None))
-        writing = list(waiting)
+        return sorted(self.stream(prompts, sampling, on_token), key=lambda each: (each.prompt_index, each.sample_index))
+
+    def stream(
+        self,
+        prompts: Sequence[Prompt],
+        sampling: SamplingOptions | Sequence[SamplingOptions] | None = None,
+        on_token: OnToken | None = None,
+    ) -> Iterator[Completion]:
+        """As :meth:`generate`, each completion as soon as it ends."""
+        asked = self._asked(prompts, sampling)
         was_training, _ = self.model.training, self.model.eval()
         try:
-            self._run(deque(each for each in waiting if each.row.finish_reason is None), on_token)
+            yield from self._run(asked, on_token)
         finally:
             self.model.train(was_training)
-        return [self._completion(each) for each in writing]
 
-    def _run(self, waiting: deque[_Writing], on_token: OnToken | None) -> None:
-        if not waiting:
+    def _run(self, asked: Sequence[_Asked], on_token: OnToken | None) -> Iterator[Completion]:
+        todo = [prompt for prompt in asked if prompt.options.max_new_tokens]
+        for writing in self._writings([prompt for prompt in asked if not prompt.options.max_new_tokens]):
+            writing.row.finish_reason = "length"
+            yield self._completion(writing)
+        if not todo:
             return
-        batch = self._batch(waiting)
+        batch, waiting = self._batch(todo), self._writings(todo, on_token is not None)
         running: list[_Writing] = []
-        while waiting or running:
-            free = batch.num_slots - batch.num_running
-            new = [waiting.popleft() for _ in range(min(free, len(waiting)))]
-            if new:
+        while True:
+            if new := list(islice(waiting, batch.num_slots - batch.num_running)):
                 batch.admit([each.row for each in new])
                 running += new
-            else:
+            elif running:
                 batch.step()
+            else:
+                return
             for each in running:
                 each.tell(on_token)
+            ended = [each for each in running if each.row.finish_reason is not None]
             running = [each for each in running if each.row.finish_reason is None]
+            yield from map(self._completion, ended)
 
-    def _batch(self, waiting: Sequence[_Writing]) -> DecodingBatch:
-        capacity = max(len(each.row.prompt) + each.row.options.max_new_tokens for each in waiting)
-        slots = min(self.max_batch_size, len(waiting))
+    def _batch(self, asked: Sequence[_Asked]) -> DecodingBatch:
+        capacity = max(len(each.ids) + each.options.max_new_tokens for each in asked)
+        slots = min(self.max_batch_size, sum(each.options.num_samples for each in asked))
         config, weight = self.model.config, self.model.embed_tokens.weight
         per_slot = 2 * config.num_hidden_layers * config.kv_heads * config.head_dim * capacity * weight.element_size()
         available = torch.cuda.mem_get_info(weight.device)[0] if weight.is_cuda else psutil.virtual_memory().available
@@ -199,29 +223,42 @@ class Engine:
                 f"{available / 2**30:.1f} GiB are free: set max_batch_size to {available // per_slot} or less, or ask for "
                 "fewer new tokens"
             )
-        return DecodingBatch(self.model, slots, capacity, vocabulary=self.tokenizer.vocab_size, draft_tokens=self._draft_tokens)
+        return DecodingBatch(
+            self.model,
+            slots,
+            capacity,
+            vocabulary=self.tokenizer.vocab_size,
+            draft_tokens=self._draft_tokens,
+            use_graphs=self._cuda_graphs,
+        )
 
-    def _requests(
-        self, prompts: Sequence[Prompt], sampling: SamplingOptions | Sequence[SamplingOptions] | None, stream: bool
-    ) -> Iterator[_Writing]:
+    def _asked(self, prompts: Sequence[Prompt], sampling: SamplingOptions | Sequence[SamplingOptions] | None) -> list[_Asked]:
         if isinstance(prompts, str):
             raise PromptError(f"expected a list of prompts, got one text ({prompts!r:.60}): put it into a list")
         if sampling is None or isinstance(sampling, SamplingOptions):
             sampling = [sampling or SamplingOptions()] * len(prompts)
         if len(sampling) != len(prompts):
             raise PromptError(f"{len(prompts)} prompts came with {len(sampling)} sampling options: give one, or one for each")
+        asked = []
         for index, (prompt, options) in enumerate(zip(prompts, sampling, strict=True)):
             ids = self._ids(index, prompt)
-            ends = frozenset((*options.stop_tokens, *self.end_ids))
-            new = min(options.max_new_tokens, self.max_length - len(ids))
-            seed = int(torch.randint(2**62, ())) if options.seed is None and options.temperature > 0 else options.seed
-            options = options.model_copy(update={"max_new_tokens": new, "stop_tokens": tuple(ends), "seed": seed})
-            content = zlib.crc32(array("q", ids))  # so that one seed does not give all prompts the same random numbers
-            for sample in range(options.num_samples):
-                row = Row(ids, options, draws_for(options, (sample, content)), finish_reason=None if new else "length")
-                needed = stream or options.stop_strings
-                text = TextStream(self.tokenizer, options.stop_strings) if needed else None
-                yield _Writing(row, index, sample, text, ends)
+            completed = {
+                "max_new_tokens": min(options.max_new_tokens, self.max_length - len(ids)),
+                "stop_tokens": tuple({*options.stop_tokens, *self.end_ids}),
+                "seed": int(torch.randint(2**62, ())) if options.seed is None and options.temperature > 0 else options.seed,
+            }
+            asked.append(_Asked(index, ids, options.model_copy(update=completed)))
+        return asked
+
+    def _writings(self, asked: Sequence[_Asked], stream: bool = False) -> Iterator[_Writing]:
+        """A row for each sample, made when its turn comes."""
+        for prompt in asked:
+            content = zlib.crc32(array("q", prompt.ids))  # so that one seed does not give all prompts the same random numbers
+            for sample in range(prompt.options.num_samples):
+                row = Row(prompt.ids, prompt.options, draws_for(prompt.options, (sample, content)))
+                needed = stream or prompt.options.stop_strings
+                text = TextStream(self.tokenizer, prompt.options.stop_strings) if needed else None
+                yield _Writing(row, prompt.index, sample, text)
 
     def _ids(self, index: int, prompt: Prompt) -> list[int]:
         ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(id) for id in prompt]
@@ -251,6 +288,7 @@ class Engine:
             row.finish_reason,
             row.logprobs if row.options.logprobs else None,
             len(row.prompt),
+            time.perf_counter() - writing.started,
         )
 
 

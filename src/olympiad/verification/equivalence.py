@@ -56,6 +56,8 @@ class Comparison:
             return True
         gold, answer = settled(gold), settled(answer)
         kinds = {gold[0], answer[0]}
+        if "contradiction" in kinds:
+            return self._contradiction(gold, answer)
         if "labelled" in kinds:
             return self._labelled(gold, answer)
         if kinds == {"equation"}:
@@ -78,6 +80,13 @@ class Comparison:
         if gold[0] == "numbers" or answer[0] == "numbers":
             return gold == answer
         return self.trees(gold[1], answer[1])
+
+    def _contradiction(self, gold: Answer, answer: Answer) -> bool:
+        """A false equation of numbers: wrong where no side of it is right, and not to be decided where one is."""
+        if gold[0] == "contradiction" or any(self.equal(gold, side) for side in answer[1]):
+            raise UndecidableError("an equation that is false")
+        self.rule = "no side of a false equation"
+        return False
 
     def _labelled(self, gold: Answer, answer: Answer) -> bool:
         if gold[0] == answer[0]:
@@ -480,13 +489,7 @@ def settled(answer: Answer) -> Answer:
     if set(relations) != {"="}:
         return answer
     if all(map(_constant, sides)):
-        plain = [("/", side[1], ("number", Fraction(100), "100")) if side[0] == "percent" else side[1] for side in sides]
-        first_value = Evaluator().value(plain[0])
-        if len({(side[0], side[2]) if side[0] == "quantity" else "number" for side in sides}) > 1:
-            raise UndecidableError("an equation of different things")
-        if not all(same(first_value, Evaluator().value(tree)) for tree in plain[1:]):
-            raise UndecidableError("an equation that is false")
-        return settled(sides[-1])
+        return _one_value(sides)
     first, last = sides[0], sides[-1]
     if not _constant(last) and any(side[0] == "expression" and side[1][0] == "variable" for side in sides[1:-1]):
         raise UndecidableError("several names of one value")  # a = b = c says more than a = c
@@ -500,6 +503,18 @@ def settled(answer: Answer) -> Answer:
     if _evaluates(first) and not variables(last):
         return settled(last)
     return ("equation", difference)
+
+
+def _one_value(sides: Sequence[Answer]) -> Answer:
+    """What a chain of numbers comes to, a unit at one of them being meant for all; else the sides, as a contradiction."""
+    measured = [side for side in sides if side[0] == "quantity"]
+    if len({side[2] for side in measured}) > 1 or (measured and any(side[0] == "percent" for side in sides)):
+        raise UndecidableError("an equation of different things")
+    plain = [("/", side[1], ("number", Fraction(100), "100")) if side[0] == "percent" else side[1] for side in sides]
+    first_value = Evaluator().value(plain[0])
+    if not all(same(first_value, Evaluator().value(tree)) for tree in plain[1:]):
+        return ("contradiction", sides)
+    return settled(measured[-1] if measured else sides[-1])
 
 
 def _evaluates(answer: Answer) -> bool:

@@ -351,6 +351,8 @@ def _integer(answer: Answer) -> int | None:
     from .evaluation import Evaluator
 
     answer = settled(answer)
+    if answer[0] == "contradiction":
+        raise UndecidableError("an equation that is false")
     if answer[0] == "labelled":
         answer = answer[2]
     if answer[0] == "quantity":

@@ -31,6 +31,7 @@ def evaluate(arguments: list[str]) -> None:
         endpoint: Annotated[EndpointOptions, tyro.conf.arg(name="")] = EndpointOptions(),  # noqa: B008
         batch_size: int = 32,
         recompute: Path | None = None,
+        rejudge: bool = False,
     ) -> None:
         """Ask a model the problems of benchmarks, judge its answers and report. The same command goes on where it stopped.
 
@@ -42,11 +43,17 @@ def evaluate(arguments: list[str]) -> None:
             out: the folder of the evaluation; evaluations/MODEL if absent.
             batch_size: answers that the engine or Transformers makes together.
             recompute: write summary and report of this folder anew from its results, and ask nothing.
+            rejudge: with --recompute, judge its answers again before.
         """
         if recompute is not None:
             from olympiad.evaluation.report import write_reports
+            from olympiad.evaluation.runner import rejudge as judge_again
 
+            if rejudge:
+                print(f"{judge_again(recompute):,} verdicts changed")
             show_summaries(write_reports(recompute), recompute)
+        elif rejudge:
+            raise UserError("--rejudge is of a finished evaluation: olympiad evaluate --recompute FOLDER --rejudge")
         elif not model:
             raise UserError("olympiad evaluate needs a model: olympiad evaluate runs/NAME --benchmarks math500,gsm8k")
         else:

@@ -242,29 +242,20 @@ def _row_of(line: bytes) -> dict[str, Any] | None:
 
 def row_of(asked: Asked, response: Response, judge: Judge) -> dict[str, Any]:
     """What is written of an answer: the problem, what was said, and what is to be thought of it."""
-    problem, text = asked.problem, response.text
-    if response.refused:
-        outcome, reason, answer = "unjudgeable", f"no answer was given: {response.refused}", None
-    else:
-        verdict = judge.verdict(problem.answer, text, asked.task.benchmark.policy)
-        outcome, reason, answer = verdict.outcome, verdict.reason, verdict.prediction
-        if verdict.rule == "no answer":  # what the model did not say needs no judge
-            outcome, reason, answer = "wrong", "the text holds no answer", None
-    found = extract(text)
-    scores = {} if response.refused else reasoning_quality(problem.problem, text)
-    return {
+    problem = asked.problem
+    row = {
         "benchmark": asked.task.benchmark.name,
         "problem_id": problem.id,
         "sample": asked.sample,
-        "verdict": outcome,
-        "reason": reason,
-        "answer": answer,
+        "verdict": "unjudgeable",
+        "reason": f"no answer was given: {response.refused}",
+        "answer": None,
         "gold": problem.answer,
         "problem": problem.problem,
         "prompt": response.prompt,
-        "text": text,
+        "text": response.text,
         "finish_reason": response.finish_reason,
-        "answer_rule": found.rule if found and answer is not None else None,
+        "answer_rule": None,
         "prompt_tokens": response.prompt_tokens,
         "tokens": response.tokens,
         "seconds": round(response.seconds, 4),
@@ -273,8 +264,49 @@ def row_of(asked: Asked, response: Response, judge: Judge) -> dict[str, Any]:
         "subject": problem.subject,
         "level": problem.level,
         "source": problem.source,
+        "quality": {},
+    }
+    return row if response.refused else {**row, **_judged(row, asked.task.benchmark.policy, judge)}
+
+
+def _judged(row: Mapping[str, Any], policy: str, judge: Judge) -> dict[str, Any]:
+    """What depends on the judge: the verdict of an answer, and the quality of its reasoning."""
+    verdict = judge.verdict(row["gold"], row["text"], policy)
+    outcome, reason, answer = verdict.outcome, verdict.reason, verdict.prediction
+    if verdict.rule == "no answer":  # what the model did not say needs no judge
+        outcome, reason, answer = "wrong", "the text holds no answer", None
+    found = extract(row["text"])
+    scores = reasoning_quality(row["problem"], row["text"])
+    return {
+        "verdict": outcome,
+        "reason": reason,
+        "answer": answer,
+        "answer_rule": found.rule if found and answer is not None else None,
         "quality": {name: None if math.isnan(score) else round(score, 4) for name, score in scores.items()},
     }
+
+
+def rejudge(folder: Path) -> int:
+    """Judge every answer of an evaluation again, by the judge of today; the number of verdicts that changed.
+
+    Raises:
+        EvaluationError: the folder holds no evaluation, is in use, damaged, or can't be written.
+    """
+    policies = {name: about["policy"] for name, about in read_settings(folder)["benchmarks"].items()}
+    with locked(folder), Judge() as judge:
+        earlier = read_results(folder)
+        rows = [
+            row if row["finish_reason"] == "refused" else {**row, **_judged(row, policies[row["benchmark"]], judge)}
+            for row in earlier
+        ]
+        with written(folder / RESULTS) as file:
+            for row in rows:
+                file.write(_as_line(row).decode())
+    return sum(row["verdict"] != before["verdict"] for row, before in zip(rows, earlier, strict=True))
+
+
+def _as_line(row: Mapping[str, Any]) -> bytes:
+    return (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
 
 def run_evaluation(
@@ -326,7 +358,7 @@ class _Appender:
             self._file = path.open("ab", buffering=0)
 
     def append(self, row: Mapping[str, Any]) -> None:
-        line = (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+        line = _as_line(row)
         with self._explained():
             if self._file.write(line) != len(line):
                 raise OSError(28, "no space left on the device")

@@ -92,17 +92,17 @@ def _answers(summaries: Summaries) -> Section:
         "mean",
         "largest",
         "seconds, mean",
-        "total",
     ]
     rows = []
     for name, each in summaries.items():
         rates, tokens, seconds = each["rates"], each["tokens"] or {}, each["seconds"] or {}
         cells = [percent(rates[rate]) for rate in ("no_answer", "truncated", "refused", "marked_answer")]
         cells += [f"{tokens[key]:,.0f}" if tokens else NONE for key in ("median", "mean", "largest")]
-        cells += [f"{seconds['mean']:,.2f}" if seconds else NONE, f"{seconds['total']:,.0f}" if seconds else NONE]
+        cells.append(f"{seconds['mean']:,.2f}" if seconds else NONE)
         rows.append([name, *cells])
     remark = (
-        "Marked: boxed, or behind “####” or “the answer is”. Seconds: from asking to answering; of a batch, an equal part each."
+        "Marked: boxed, or behind “####” or “the answer is”. Seconds: from an answer's turn to its end, beside others "
+        "(of Transformers' batches an equal part each)."
     )
     return Section("Answers", [remark], [(columns, rows)])
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from olympiad.evaluation.backends import BACKENDS, EngineBackend, Request, create_backend, plain_text
+from olympiad.evaluation.backends import BACKENDS, EngineBackend, Request, Response, create_backend, plain_text
 from olympiad.evaluation.errors import EvaluationError
 from olympiad.evaluation.prompts import STYLES
 from olympiad.model.generation import SamplingOptions
 from olympiad.tokenizer import render_prompt
 from olympiad.training.loading import load_model
+from olympiad.verification import extract_answer
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +31,17 @@ def asked(problem: str, style: str = "rendered", number: int = 0, **sampling: An
     return Request(str(number), STYLES[style].prompt(problem), options)
 
 
+def in_order(responses: Iterable[Response]) -> list[Response]:
+    return sorted(responses, key=lambda response: int(response.request.id))
+
+
 def test_engine_says_what_the_model_says(checkpoint: Path) -> None:
     """Guards against another prompt than in training, a seed that is not used, and answers that go to other requests."""
     backend = EngineBackend(str(checkpoint))
     assert backend.default_style == "rendered"
     requests = [asked(f"What is ${n} + 1$?", number=n) for n in range(3)]
     requests += [asked("What is it?", number=n, temperature=1.0, seed=n % 2) for n in range(3, 6)]
-    responses = list(backend.complete(requests))
+    responses = in_order(backend.complete(requests))
     model, tokenizer = load_model(checkpoint)
     for request, response in zip(requests[:3], responses, strict=False):
         prompt = render_prompt(tokenizer, request.prompt.text)
@@ -50,7 +56,7 @@ def test_engine_says_what_the_model_says(checkpoint: Path) -> None:
         assert response.confidence is not None
         assert 0 < response.confidence <= 1
     assert responses[3].text == responses[5].text != responses[4].text
-    again = list(backend.complete(requests[::-1]))[::-1]
+    again = in_order(backend.complete(requests[::-1]))
     assert [response.text for response in again] == [response.text for response in responses]
 
 
@@ -75,7 +81,9 @@ def test_texts_for_our_own_models(checkpoint: Path) -> None:
 
 def test_marks_of_an_answer_become_text() -> None:
     """Guards against the answer of our own models being cut off with the mark that stands before it."""
-    assert plain_text("Two and two.<|answer|>4<|end|> more") == "Two and two.\n#### 4"
+    assert plain_text("Two and two.<|answer|>4<|end|> more") == "Two and two.\n$\\boxed{4}$"
+    assert extract_answer(plain_text(r"First $\boxed{7}$ cases, in all \frac12.<|answer|>\frac{1}{2}<|end|>")) == r"\frac{1}{2}"
+    assert plain_text("A brace.<|answer|>{4<|end|>") == "A brace.\n#### {4"
     assert plain_text("Two and two.<|answer|><|end|>") == "Two and two."
     assert plain_text("It is 4.") == "It is 4."
 
@@ -110,6 +118,11 @@ def test_transformers(checkpoint: Path, tmp_path: Path) -> None:
     assert [response.prompt_tokens for response in alone] == expected
     sampled = [r.text for r in backend.complete([asked("1", temperature=1.0, seed=seed) for seed in (1, 2, 1)])]
     assert sampled[0] == sampled[2] != sampled[1]
+    mixed = [asked("1", number=0), *(asked("1", number=n, temperature=1.0, seed=n) for n in (1, 2))]
+    assert [r.text for r in backend.complete(mixed)][1:] == sampled[:2]  # not as greedy as the one before them
+    near_the_end, short = backend.complete([asked("9 + " * 80, max_new_tokens=40), asked("1", number=1, max_new_tokens=40)])
+    assert near_the_end.prompt_tokens is not None
+    assert near_the_end.tokens == 256 - near_the_end.prompt_tokens < 40 == short.tokens
     (long,) = backend.complete([asked("9 + " * 400)])
     assert long.finish_reason == "refused"
     with pytest.raises(EvaluationError, match="no chat template"):

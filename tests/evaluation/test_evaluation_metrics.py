@@ -75,6 +75,9 @@ def test_pass_at_k_of_the_summary() -> None:
     assert list(found) == ["1", "2", "4", "5"]
     assert found["2"]["mean"] == pytest.approx(0.7)
     assert found["5"]["mean"] == 1.0
+    rows += [row("b", n, "unjudgeable" if n == 4 else "wrong") for n in range(5)]
+    found = summarize(rows)["pass_at_k"]
+    assert {k: each["problems"] for k, each in found.items()} == {"1": 2, "2": 2, "4": 2, "5": 1}  # and the report says so
 
 
 def test_rates_and_spreads() -> None:

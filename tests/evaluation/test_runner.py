@@ -17,7 +17,7 @@ from made import Parrot, evaluate, right, task
 
 from olympiad.evaluation.backends import Request, Response
 from olympiad.evaluation.errors import BackendError, EvaluationError
-from olympiad.evaluation.runner import locked, read_results, request_seed
+from olympiad.evaluation.runner import locked, read_results, rejudge, request_seed
 
 
 def test_rows_say_everything(tmp_path: Path) -> None:
@@ -161,6 +161,41 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match=r"sums:1 \(3 problems, \w+\) there, sums:1 \(4 problems, \w+\) now"):
         evaluate(tmp_path, Parrot(right), task(4))
     assert (tmp_path / "results.jsonl").read_bytes() == before
+
+
+def test_an_attempt_without_answers_binds_nobody(tmp_path: Path) -> None:
+    """Guards against a folder that is locked to settings which never gave an answer."""
+
+    def fail(request: Request, number: int) -> str:
+        raise BackendError("no chat template")
+
+    with pytest.raises(BackendError):
+        evaluate(tmp_path, Parrot(fail), task(1))
+    assert evaluate(tmp_path, Parrot(right), task(1), temperature=0.5)[0]["verdict"] == "correct"
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        ("1 + 0 = 1. Then half of that, which is", "wrong"),  # a number on the way
+        ("<think> Maybe \\boxed{1}? Let me see", "wrong"),
+        ("<think> Yes. </think> So it is \\boxed{1}. To make sure,", "correct"),
+    ],
+)
+def test_what_was_cut_off_was_not_answered(tmp_path: Path, text: str, verdict: str) -> None:
+    """Guards against an answer that is read off the place where the limit of tokens happened to be."""
+    rows = evaluate(tmp_path, Parrot(lambda request, _: Response(request, text, finish_reason="length")), task(1))
+    assert rows[0]["verdict"] == verdict
+
+
+def test_answers_are_judged_again(tmp_path: Path) -> None:
+    """Guards against verdicts of an earlier judge that stay, and against answers that are lost on the way."""
+    rows = evaluate(tmp_path, Parrot(right), task(3))
+    path = tmp_path / "results.jsonl"
+    path.write_text(path.read_text().replace('"verdict": "correct"', '"verdict": "wrong"', 2))
+    assert rejudge(tmp_path) == 2
+    assert read_results(tmp_path) == rows
+    assert rejudge(tmp_path) == 0
 
 
 def test_other_weights_at_the_same_place_are_refused(tmp_path: Path) -> None:

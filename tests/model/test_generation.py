@@ -14,6 +14,7 @@ from transformers.generation import logits_process as reference
 
 from olympiad.model import MathTransformerConfig, MathTransformerDecoder
 from olympiad.model.generation import SamplingOptions, next_token_probabilities
+from olympiad.model.sampling import choose_tokens
 
 VOCABULARY, CONTEXT, PAD = 31, 40, 7
 
@@ -419,3 +420,20 @@ def test_a_few_candidates_are_enough(options: dict, temperature: float, monkeypa
     few = probabilities(logits, temperature=temperature, **options)
     monkeypatch.setattr("olympiad.model.sampling.CANDIDATES", 999)
     torch.testing.assert_close(few, probabilities(logits, temperature=temperature, **options), rtol=1e-5, atol=1e-7)
+
+
+def test_a_neighbour_changes_nothing() -> None:
+    """Guards against rows that are drawn from another order of equal tokens, because one beside them needed all tokens."""
+    torch.manual_seed(0)
+    logits = torch.zeros(16, 1_000).bfloat16()
+    logits[:, :60] = 9.0 + (torch.rand(16, 60) > 0.5)  # many ties
+    flat = torch.zeros(1, 1_000)
+    options = SamplingOptions(temperature=1.0, top_p=0.95)
+    uniform = torch.rand(17)
+    alone = choose_tokens(logits, None, uniform[:16], options)
+    beside = choose_tokens(torch.cat((logits.float(), flat)), None, uniform, options)
+    assert beside[:16].tolist() == alone.tolist()
+    assert beside[16] >= 0
+    both = next_token_probabilities(torch.cat((logits.float(), flat)), torch.zeros(17, 0, dtype=torch.long), options)
+    torch.testing.assert_close(both.sum(dim=1), torch.ones(17))
+    assert (both[16] > 0).sum() == 950

@@ -7,8 +7,7 @@ import importlib
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -94,10 +93,24 @@ def cut_at(text: str, stop: Sequence[str]) -> tuple[str, bool]:
 
 
 def plain_text(text: str) -> str:
-    """What our own models write, without the marks of its end; what stands behind the mark of an answer is the answer."""
+    """What our own models write, without the marks of its end; what stands behind the mark of an answer is the answer,
+    whatever was boxed before.
+
+    >>> plain_text("First $\\\\boxed{7}$ cases, in all 4.<|answer|>4<|end|>")
+    'First $\\\\boxed{7}$ cases, in all 4.\\n$\\\\boxed{4}$'
+    """
     text = text.partition(special.END)[0]
     solution, mark, answer = text.partition(special.ANSWER)
-    return f"{solution.rstrip()}\n#### {answer.strip()}" if mark and answer.strip() else solution
+    if not mark or not (answer := answer.strip()):
+        return solution
+    balanced = answer.count("{") == answer.count("}")
+    return f"{solution.rstrip()}\n" + (f"$\\boxed{{{answer}}}$" if balanced else f"#### {answer}")
+
+
+def _together(one: Request, other: Request) -> bool:
+    """Whether one batch can answer both: greedy, and with the same options but for their seeds."""
+    options = [each.sampling.model_copy(update={"seed": None}) for each in (one, other)]
+    return options[0] == options[1] and one.sampling.temperature == 0 and one.prompt.stop == other.prompt.stop
 
 
 class EngineBackend:
@@ -118,8 +131,11 @@ class EngineBackend:
 
     def complete(self, requests: Iterable[Request]) -> Iterator[Response]:
         asked: list[tuple[Request, list[int]]] = []
+        ids: list[int] = []
+        previous: Prompt | None = None
         for request in requests:
-            ids = self._ids(request.prompt)
+            if request.prompt is not previous:  # the samples of a problem share theirs
+                ids, previous = self._ids(request.prompt), request.prompt
             if len(ids) < self._context:
                 asked.append((request, ids))
                 continue
@@ -181,20 +197,22 @@ class TransformersBackend:
         self.default_style = "chat" if self.tokenizer.chat_template else "few-shot"
 
     def complete(self, requests: Iterable[Request]) -> Iterator[Response]:
-        waiting = iter(requests)
         context = getattr(self._model.config, "max_position_embeddings", None) or 2**31
-        while first := next(waiting, None):
-            size = self._batch_size if first.sampling.temperature == 0 else 1
-            group, fitting = [first, *islice(waiting, size - 1)], []
-            for request in group:
-                ids = self._ids(request.prompt)
-                if len(ids) < context:
-                    fitting.append((request, ids, context - len(ids)))
-                    continue
+        group: list[tuple[Request, list[int]]] = []
+        for request in requests:
+            ids = self._ids(request.prompt)
+            if len(ids) >= context:
                 why = f"the prompt has {len(ids):,} tokens, the model a context of {context:,}"
                 yield Response(request, prompt=self.tokenizer.decode(ids), finish_reason="refused", refused=why)
-            if fitting:
-                yield from self._generated(fitting)
+                continue
+            limit = min(request.sampling.max_new_tokens, context - len(ids))
+            request = replace(request, sampling=request.sampling.model_copy(update={"max_new_tokens": limit}))
+            if group and (len(group) == self._batch_size or not _together(group[0][0], request)):
+                yield from self._generated(group)
+                group = []
+            group.append((request, ids))
+        if group:
+            yield from self._generated(group)
 
     def _ids(self, prompt: Prompt) -> list[int]:
         if prompt.kind == "text":
@@ -210,16 +228,16 @@ class TransformersBackend:
         text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         return self.tokenizer(text, add_special_tokens=False).input_ids
 
-    def _generated(self, group: Sequence[tuple[Request, list[int], int]]) -> Iterator[Response]:
+    def _generated(self, group: Sequence[tuple[Request, list[int]]]) -> Iterator[Response]:
         import torch
 
         started = time.perf_counter()
         prompt, sampling = group[0][0].prompt, group[0][0].sampling
-        width = max(len(ids) for _, ids, _ in group)
+        width = max(len(ids) for _, ids in group)
         pad, device = self.tokenizer.pad_token_id or 0, self._model.device
-        padded = torch.tensor([[pad] * (width - len(ids)) + ids for _, ids, _ in group], device=device)
-        mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for _, ids, _ in group], device=device)
-        options: dict[str, Any] = {"max_new_tokens": min(sampling.max_new_tokens, *(room for *_, room in group))}
+        padded = torch.tensor([[pad] * (width - len(ids)) + ids for _, ids in group], device=device)
+        mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for _, ids in group], device=device)
+        options: dict[str, Any] = {"max_new_tokens": sampling.max_new_tokens}
         options |= {"do_sample": sampling.temperature > 0, "repetition_penalty": sampling.repetition_penalty}
         options |= {"pad_token_id": pad}
         if prompt.stop:
@@ -231,7 +249,7 @@ class TransformersBackend:
         with torch.no_grad():
             rows = self._model.generate(padded, attention_mask=mask, **options)[:, width:].tolist()
         seconds = (time.perf_counter() - started) / len(group)
-        for (request, ids, _), row in zip(group, rows, strict=True):
+        for (request, ids), row in zip(group, rows, strict=True):
             yield self._response(request, ids, row, seconds)
 
     def _response(self, request: Request, ids: list[int], row: list[int], seconds: float) -> Response:

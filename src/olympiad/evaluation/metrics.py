@@ -117,7 +117,7 @@ def rates(rows: Sequence[Row]) -> dict[str, float | None]:
         "refused": _mean([row.get("finish_reason") == "refused" for row in rows]),
         "no_answer": _mean([row.get("answer") is None for row in given]),
         "truncated": _mean([row.get("finish_reason") == "length" for row in given]),
-        "marked_answer": _mean([row.get("answer_rule") in MARKED for row in given]),
+        "marked_answer": _mean([str(row.get("answer_rule")).partition(",")[0] in MARKED for row in given]),
     }
 
 
@@ -133,14 +133,15 @@ def repeated(problems: Sequence[Sequence[Row]], policy: str, samples: int) -> di
             for rows in problems
             if len(each := problem_scores(rows)[rows[0]["problem_id"]]) >= k
         ]
-        result["pass_at_k"][str(k)] = _as_dict(estimate(passed), "mean")
+        result["pass_at_k"][str(k)] = {**_as_dict(estimate(passed), "mean"), "problems": len(passed)}
         for scheme in schemes:
             scores = [
                 voted_score(each["classes"], each["right"], k, each["weights"].get(scheme))
                 for each in votes
                 if len(each["classes"]) >= k
             ]
-            result[f"{scheme}_at_k"][str(k)] = _as_dict(estimate([[score] for score in scores if score is not None]), "mean")
+            decided = [[score] for score in scores if score is not None]
+            result[f"{scheme}_at_k"][str(k)] = {**_as_dict(estimate(decided), "mean"), "problems": len(decided)}
     points = [(share, score) for each in votes for share, score in _winning_shares(each)]
     return {**result, "calibration": calibration(points)}
 

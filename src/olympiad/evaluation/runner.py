@@ -26,7 +26,7 @@ from olympiad.data import MathProblem
 from olympiad.files import written
 from olympiad.model.generation import SamplingOptions
 from olympiad.verification import reasoning_quality
-from olympiad.verification.extraction import extract
+from olympiad.verification.extraction import Extracted, extract
 from olympiad.verification.pool import Judge
 
 from .backends import Backend, Request, Response
@@ -145,9 +145,9 @@ def locked(folder: Path) -> Iterator[None]:
 def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """Write the settings into a new folder; raise EvaluationError, naming what differs, in one with others."""
     path = folder / SETTINGS
-    if not path.exists():
-        if (folder / RESULTS).exists():
-            raise EvaluationError(f"{folder} holds results without {SETTINGS}: choose another --out")
+    if not path.exists() and (folder / RESULTS).exists():
+        raise EvaluationError(f"{folder} holds results without {SETTINGS}: choose another --out")
+    if not path.exists() or not read_results(folder):  # an attempt that failed before its first answer binds nobody
         with written(path) as file:
             file.write(json.dumps(settings, indent=1, ensure_ascii=False) + "\n")
         return
@@ -271,11 +271,14 @@ def row_of(asked: Asked, response: Response, judge: Judge) -> dict[str, Any]:
 
 def _judged(row: Mapping[str, Any], policy: str, judge: Judge) -> dict[str, Any]:
     """What depends on the judge: the verdict of an answer, and the quality of its reasoning."""
-    verdict = judge.verdict(row["gold"], row["text"], policy)
-    outcome, reason, answer = verdict.outcome, verdict.reason, verdict.prediction
-    if verdict.rule == "no answer":  # what the model did not say needs no judge
-        outcome, reason, answer = "wrong", "the text holds no answer", None
     found = extract(row["text"])
+    if row["finish_reason"] == "length" and not (is_marked(found) and thought_ended(row["text"])):
+        outcome, reason, answer = "wrong", "cut off before an answer was given", None
+    else:
+        verdict = judge.verdict(row["gold"], row["text"], policy)
+        outcome, reason, answer = verdict.outcome, verdict.reason, verdict.prediction
+        if verdict.rule == "no answer":  # what the model did not say needs no judge
+            outcome, reason, answer = "wrong", "the text holds no answer", None
     scores = reasoning_quality(row["problem"], row["text"])
     return {
         "verdict": outcome,
@@ -284,6 +287,16 @@ def _judged(row: Mapping[str, Any], policy: str, judge: Judge) -> dict[str, Any]
         "answer_rule": found.rule if found and answer is not None else None,
         "quality": {name: None if math.isnan(score) else round(score, 4) for name, score in scores.items()},
     }
+
+
+def is_marked(found: Extracted | None) -> bool:
+    """Whether the text says of the answer that it is one."""
+    return found is not None and found.rule.partition(",")[0] in MARKED
+
+
+def thought_ended(text: str) -> bool:
+    """Whether the text is beyond its <think>, or has none."""
+    return text.rfind("<think>") <= text.rfind("</think>")
 
 
 def rejudge(folder: Path) -> int:

@@ -108,7 +108,7 @@ def _answers(summaries: Summaries) -> Section:
 
 
 def _repeated(summaries: Summaries) -> Section | None:
-    tables = []
+    tables, notices = [], []
     for name, each in summaries.items():
         if "pass_at_k" not in each:
             continue
@@ -118,13 +118,18 @@ def _repeated(summaries: Summaries) -> Section | None:
         for k in each["pass_at_k"]:
             cells = [f"{percent(each[key][k]['mean'])} ± {percent(each[key][k]['standard_error'])}" for key in schemes]
             rows.append([f"k = {k}", *cells])
+            fewest = min(each[key][k]["problems"] for key in schemes)
+            if fewest < each["problems"]:
+                notices.append(
+                    f"{name}, k = {k}: over as few as {fewest:,} of {each['problems']:,} problems; the others have too few judged samples."
+                )
         tables.append((columns, rows))
     remarks = [
         "pass@k: at least one of k is right (unbiased, arXiv:2107.03374). majority@k: the answer that most of k samples give, "
         "counted over classes of equal answers without the gold answer; ties share. validity@k weighs a vote by its share of "
         "valid steps."
     ]
-    return Section("Several samples", remarks, tables) if tables else None
+    return Section("Several samples", remarks, tables, notices) if tables else None
 
 
 def _contamination(summaries: Summaries, overlaps: Mapping[str, Any]) -> Section:

@@ -63,7 +63,7 @@ def next_token_probabilities(logits_BV: Tensor, seen_BT: Tensor, options: Sampli
     probabilities_BC, ids_BC = _distribution(logits_BV, options)
     if ids_BC is None:
         return probabilities_BC
-    return torch.zeros_like(logits_BV).scatter_(1, ids_BC, probabilities_BC)
+    return torch.zeros_like(logits_BV).scatter_add_(1, ids_BC, probabilities_BC)
 
 
 def choose_tokens(logits_BV: Tensor, seen_BT: Tensor | None, uniform_B: Tensor | None, options: SamplingOptions) -> Tensor:
@@ -104,32 +104,36 @@ def _distribution(logits_BV: Tensor, options: SamplingOptions) -> tuple[Tensor, 
         probabilities_BV = probabilities_BV.where(probabilities_BV >= threshold_B1, 0.0)
         return probabilities_BV / probabilities_BV.sum(dim=-1, keepdim=True), None
     few = min(vocabulary, max(CANDIDATES, 2 * (options.top_k or 0)))
-    kept = _among(probabilities_BV, few, options)
-    if kept is None:
-        kept = _among(probabilities_BV, vocabulary, options)
-    assert kept is not None
-    return kept
+    kept_BC, ids_BC, incomplete_B = _among(probabilities_BV, few, options)
+    if not bool(incomplete_B.any()):
+        return kept_BC, ids_BC
+    # All tokens for those rows alone: what others draw must not depend on who is beside them.
+    missing = (0, vocabulary - few)
+    kept_BV, ids_BV = torch.nn.functional.pad(kept_BC, missing), torch.nn.functional.pad(ids_BC, missing)
+    kept_BV[incomplete_B], ids_BV[incomplete_B], _ = _among(probabilities_BV[incomplete_B], vocabulary, options)
+    return kept_BV, ids_BV
 
 
-def _among(probabilities_BV: Tensor, count: int, options: SamplingOptions) -> tuple[Tensor, Tensor] | None:
-    """The filters applied to the ``count`` most probable tokens; None where they may keep more than those."""
+def _among(probabilities_BV: Tensor, count: int, options: SamplingOptions) -> tuple[Tensor, Tensor, Tensor]:
+    """The filters applied to the ``count`` most probable tokens, (B, C), their ids, and the rows that may keep more, (B,)."""
     complete = count == probabilities_BV.shape[1]
     ordered_BC, ids_BC = probabilities_BV.sort(descending=True) if complete else probabilities_BV.topk(count)
+    incomplete_B = torch.zeros(len(ordered_BC), dtype=torch.bool, device=ordered_BC.device)
     if options.top_k is not None and options.top_k < count:
         threshold_B1 = ordered_BC[:, options.top_k - 1 : options.top_k]
-        if not complete and bool((ordered_BC[:, -1:] == threshold_B1).any()):  # ties with the last one stay, however many
-            return None
+        if not complete:
+            incomplete_B |= ordered_BC[:, -1] == threshold_B1[:, 0]  # ties with the last one stay, however many
         ordered_BC = ordered_BC.where(ordered_BC >= threshold_B1, 0.0)
         ordered_BC = ordered_BC / ordered_BC.sum(dim=-1, keepdim=True)
     if options.top_p < 1.0:
         before_BC = ordered_BC.cumsum(dim=-1) - ordered_BC  # what more probable tokens hold together
         inside_BC = before_BC < max(options.top_p, SMALLEST)
-        if not complete and options.top_k is None and bool(inside_BC[:, -1].any()):
-            return None
+        if not complete and options.top_k is None:
+            incomplete_B |= inside_BC[:, -1]
         ordered_BC = ordered_BC.where(inside_BC, 0.0)
     if options.min_p > 0.0:
         ordered_BC = ordered_BC.where(ordered_BC >= options.min_p * ordered_BC[:, :1], 0.0)
-    return ordered_BC / ordered_BC.sum(dim=-1, keepdim=True), ids_BC
+    return ordered_BC / ordered_BC.sum(dim=-1, keepdim=True), ids_BC, incomplete_B
 
 
 def uniform_draws(seed: int, stream: Sequence[int], count: int) -> np.ndarray:

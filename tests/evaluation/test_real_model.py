@@ -21,6 +21,7 @@ options = xllamacpp.CommonParams()
 options.model.path, options.n_ctx, options.n_gpu_layers, options.n_parallel = sys.argv[1], 1024, 0, 2
 options.cpuparams.n_threads = options.cpuparams_batch.n_threads = 1
 options.verbosity, options.warmup = -1, False
+options.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED  # it computes in float16
 options.cache_type_k = options.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
 server = xllamacpp.Server(options)
 print(server.listening_address, flush=True)

@@ -267,3 +267,17 @@ def test_foreign_gguf_files_tell_their_rotary_scaling(scaling: Any, tmp_path: Pa
     again, _ = load_gguf(tmp_path / "theirs.gguf")
     with torch.no_grad():
         torch.testing.assert_close(again(IDS), model(IDS), rtol=1e-3, atol=1e-3)
+
+
+def test_every_end_token_survives_gguf(tmp_path: Path) -> None:
+    """Guards against a model that talks on, since llama.cpp's first two keys for end tokens were the only ones filled."""
+    gguf = pytest.importorskip("gguf")
+    files = FOREIGN.files | {"generation_config.json": json.dumps({"eos_token_id": [0, 1, 2]}).encode()}
+    tokenizer = ForeignTokenizer(FOREIGN.json, files)
+    save_gguf(lively(tiny_config(tokenizer)), tokenizer, tmp_path / "m.gguf")
+    fields = gguf.GGUFReader(tmp_path / "m.gguf").fields
+    told = [fields[f"tokenizer.ggml.{name}_token_id"].contents() for name in ("eos", "eot", "eom")]
+    assert told == [tokenizer.id_of("eos_token"), 0, 1]
+    again = load_gguf(tmp_path / "m.gguf")[1]
+    assert again.end_ids == (0, 1, 2)  # type: ignore[union-attr]
+    assert again.special_tokens == tokenizer.special_tokens  # type: ignore[union-attr]

@@ -95,6 +95,14 @@ FEATURES = {
     "activation": ({"hidden_act": "gelu"}, 'hidden_act = "gelu"'),
     "longrope": ({"rope_scaling": {"type": "longrope", "factor": 2.0}}, "rope_type = 'longrope' (known are default, linear"),
     "mscale": ({"rope_scaling": {"rope_type": "yarn", "factor": 2.0, "mscale": 0.7}}, "yarn with mscale = 0.7"),
+    "a factor that only vLLM knows": (
+        {"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "attn_factor": 0.9}},
+        "attn_factor = 0.9 about the rotary embedding (write attention_factor = ",
+    ),
+    "rotary embeddings by layer": (
+        {"rope_parameters": {"full_attention": {"rope_type": "default"}}},
+        'full_attention = {"rope_type": "default"} about the rotary embedding',
+    ),
     "quantised": ({"quantization_config": {"quant_method": "gptq"}}, "the weights are quantised"),
     "two at once": ({"embedding_multiplier": 12.0, "logits_scaling": 8}, "logits_scaling = 8; embedding_multiplier = 12.0"),
 }

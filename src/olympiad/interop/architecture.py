@@ -202,6 +202,10 @@ _ADVICE = {
     "hidden_act": "another activation than SiLU",
 }
 _KINDS = ("default", "linear", "dynamic", "yarn", "llama3")
+#: What is said about a rotary embedding: used here, looked at in :func:`_unsupported`, or without effect.
+_ROPE_WORDS = {"rope_type", "type", "rope_theta", "factor", "original_max_position_embeddings"}
+_ROPE_WORDS |= {name for names in _SCALING_FIELDS.values() for name in names}
+_ROPE_WORDS |= {"partial_rotary_factor", "mscale", "mscale_all_dim", "truncate", "finetuned"}
 
 
 def _unsupported(fields: dict[str, Any]) -> Iterator[str]:
@@ -222,3 +226,6 @@ def _unsupported(fields: dict[str, Any]) -> Iterator[str]:
             yield f"yarn with {name} = {rope[name]}"
     if rope.get("truncate") is False:
         yield "yarn with truncate = false"
+    for name in sorted(rope.keys() - _ROPE_WORDS) if rope["rope_type"] in _KINDS else ():
+        about = " (write attention_factor = attn_factor * (0.1 * ln(factor) + 1) in its place)" if name == "attn_factor" else ""
+        yield f"{name} = {json.dumps(rope[name])[:80]} about the rotary embedding{about}"

@@ -388,3 +388,10 @@ def test_models_that_nobody_else_can_hold(tmp_path: Path) -> None:
     with pytest.raises(InteropError, match="q8_0 is for GGUF files"):
         export_model(lively(tiny_config(FOREIGN)), FOREIGN, "huggingface", tmp_path / "out", "q8_0")
     assert not list(tmp_path.iterdir())
+
+
+def test_heads_that_llama_cpp_does_not_load(tmp_path: Path) -> None:
+    """Guards against a file that is written and checked, and then refused by llama.cpp."""
+    with pytest.raises(UnsupportedModel, match="4 heads of 16 in 32: export to huggingface"):
+        save_gguf(lively(tiny_config(FOREIGN, qkv_bias=True, attention_head_dim=16)), FOREIGN, tmp_path / "m.gguf")
+    assert not list(tmp_path.iterdir())

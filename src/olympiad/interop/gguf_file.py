@@ -256,6 +256,11 @@ def save_gguf(
     """
     path, gguf = Path(path), _gguf()
     family = family_of(model.config)
+    if family == "qwen2" and model.config.head_dim * model.config.num_attention_heads != model.config.hidden_size:
+        raise UnsupportedModel(
+            f"llama.cpp loads a qwen2 model only where the heads together are as wide as the hidden state, and this one has "
+            f"{model.config.num_attention_heads} heads of {model.config.head_dim} in {model.config.hidden_size}: export to huggingface"
+        )
     scaling = list(_scaling_metadata(model.config, family))
     check_fit(tokenizer, model.config.vocab_size, "this model")
     vocabulary = vocabulary_fields(tokenizer, model.config.vocab_size)

@@ -395,3 +395,45 @@ def test_heads_that_llama_cpp_does_not_load(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedModel, match="4 heads of 16 in 32: export to huggingface"):
         save_gguf(lively(tiny_config(FOREIGN, qkv_bias=True, attention_head_dim=16)), FOREIGN, tmp_path / "m.gguf")
     assert not list(tmp_path.iterdir())
+
+
+BAD_FOR_TRANSFORMERS = {
+    "a number as text": ({"hidden_size": "32"}, "Field 'hidden_size' expected int, got str"),
+    "padding beyond the vocabulary": ({"pad_token_id": 32_000}, "can't read"),
+}
+
+
+@pytest.mark.parametrize(("fields", "said"), BAD_FOR_TRANSFORMERS.values(), ids=BAD_FOR_TRANSFORMERS)
+def test_what_transformers_can_not_check_is_not_left(folder: Path, tmp_path: Path, fields: dict[str, Any], said: str) -> None:
+    """Guards against a traceback of Transformers', and a folder left behind that nobody has checked."""
+    change(folder, **fields)
+    with pytest.raises(InteropError, match="Transformers can't read .* nothing was kept: mend") as caught:
+        import_model(str(folder), tmp_path / "out")
+    assert said in str(caught.value)
+    assert {path.name for path in tmp_path.iterdir()} == {"model"}
+    assert import_model(str(folder), tmp_path / "out", check=False) is None
+    assert (tmp_path / "out").is_dir()
+
+
+def test_a_check_that_is_interrupted_leaves_nothing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against a folder that looks finished after Ctrl-C in its check."""
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("olympiad.interop.conversion._transformers_logits", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        import_model(str(folder), tmp_path / "out")
+    assert {path.name for path in tmp_path.iterdir()} == {"model"}
+
+
+def test_a_hidden_size_that_heads_do_not_divide(tmp_path: Path) -> None:
+    """Guards against a folder that Transformers' LlamaConfig refuses; a GGUF file is checked by our own reading."""
+    model = lively(tiny_config(FOREIGN, hidden_size=40, num_attention_heads=6, attention_head_dim=8))
+    with pytest.raises(UnsupportedModel, match=r"hidden size \(40\) is not a multiple of its 6 heads: export to gguf"):
+        export_model(model, FOREIGN, "huggingface", tmp_path / "m")
+    assert not list(tmp_path.iterdir())
+    pytest.importorskip("gguf")
+    check = export_model(model, FOREIGN, "gguf", tmp_path / "m.gguf")
+    assert check is not None
+    assert "our reading of m.gguf" in str(check)

@@ -136,10 +136,13 @@ def _convert(
     if not check:
         return None
     lossless = name != "q8_0" and all(holds(getattr(torch, name), weight) for weight in model.parameters())
-    result = _check(model, tokenizer, out, source, lossless)
-    if lossless and not result.difference <= TOLERANCE * max(result.largest_logit, 1.0):
+    try:
+        result = _check(model, tokenizer, out, source, lossless)
+        if lossless and not result.difference <= TOLERANCE * max(result.largest_logit, 1.0):
+            raise InteropError(f"the conversion is wrong, and {out} was removed. {result}. Please report the model's config")
+    except BaseException:  # an interrupt too: what was not checked does not stay
         shutil.rmtree(out) if out.is_dir() else out.unlink()
-        raise InteropError(f"the conversion is wrong, and {out} was removed. {result}. Please report the model's config")
+        raise
     return result
 
 
@@ -182,15 +185,16 @@ def _transformers_logits(path: Path, config: MathTransformerConfig, ids: Tensor)
     try:
         with redirect_stderr(io.StringIO()):  # bars of progress
             theirs = AutoModelForCausalLM.from_pretrained(path.parent if gguf else path, dtype=torch.float32, **where)
-    except (ValueError, KeyError, TypeError, RuntimeError, OSError, ImportError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+            return theirs.eval()(ids).logits
+    except Exception as error:  # it raises of every kind, assertions and its validators' own too
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise InteropError(
-            f"Transformers can't read {path} ({reason}): update it, or leave the check out (--no-check)"
+            f"Transformers can't read {path} ({reason}), and nothing was kept: mend what it names, update Transformers, or "
+            "leave the check out (--no-check)"
         ) from error
-    return theirs.eval()(ids).logits
 
 
 def _transformers_reads_gguf(config: MathTransformerConfig) -> bool:
     """Of GGUF files Transformers reads neither the rotary scaling nor the width of heads."""
-    usual_width = FAMILIES[family_of(config)].head_dim or config.hidden_size // config.num_attention_heads
+    usual_width = FAMILIES[family_of(config)].head_dim or config.hidden_size / config.num_attention_heads
     return bool(find_spec("accelerate")) and config.rope_scaling is None and config.head_dim == usual_width

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from small_models import foreign, lively, tiny_config
 
 from olympiad.interop import (
+    ForeignTokenizer,
     InteropError,
     UnsupportedModel,
     export_model,
@@ -437,3 +438,24 @@ def test_a_hidden_size_that_heads_do_not_divide(tmp_path: Path) -> None:
     check = export_model(model, FOREIGN, "gguf", tmp_path / "m.gguf")
     assert check is not None
     assert "our reading of m.gguf" in str(check)
+
+
+@pytest.mark.parametrize(
+    ("cut", "change", "said"),
+    [
+        ("smollm", {"normalizer": {"type": "Lowercase"}}, "does not normalise texts"),
+        ("smollm", {"normalizer": {"type": "NFC"}}, "does not normalise texts"),
+        ("qwen2", {"normalizer": {"type": "NFKC"}}, "does not normalise texts"),
+        ("llama-bpe", {"ignore_merges": False}, "takes at once a word .*ignore_merges is false"),
+        ("qwen2", {"ignore_merges": True}, "merges pieces up to a word .*ignore_merges is true"),
+    ],
+)
+def test_tokenizers_of_which_llama_cpp_makes_another(cut: str, change: dict[str, Any], said: str, tmp_path: Path) -> None:
+    """Guards against a GGUF file whose texts become other ids than the model was trained on."""
+    tokenizer = foreign(cut)
+    save_gguf(lively(tiny_config(tokenizer)), tokenizer, tmp_path / "m.gguf")
+    content = json.loads(tokenizer.json)
+    (content["model"] if "ignore_merges" in change else content).update(change)
+    other = ForeignTokenizer(json.dumps(content), tokenizer.files)
+    with pytest.raises(UnsupportedModel, match=said):
+        save_gguf(lively(tiny_config(other)), other, tmp_path / "other.gguf")

@@ -102,14 +102,23 @@ def vocabulary_fields(tokenizer: MathTokenizer | ForeignTokenizer, vocab_size: i
     """A tokenizer as keys and values of a GGUF file, filled up with unused tokens to the model's vocabulary.
 
     Raises:
-        UnsupportedModel: llama.cpp has no name for the way in which it cuts a text.
+        UnsupportedModel: llama.cpp has no name for the way in which it cuts a text, or would make other ids of one.
     """
     content = json.loads(tokenizer.json)
     names = [name for name, cut in _CUTS.items() if _shape(cut) == _plain(content["pre_tokenizer"])]
+    advice = "Export to huggingface, and let llama.cpp's own converter try"
     if content["model"]["type"] != "BPE" or content["model"].get("byte_fallback") or not names:
         raise UnsupportedModel(
-            f"llama.cpp has no name that we know for this tokenizer: known are byte-level ones cut as {', '.join(_CUTS)}. "
-            "Export to huggingface, and let llama.cpp's own converter try"
+            f"llama.cpp has no name that we know for this tokenizer: known are byte-level ones cut as {', '.join(_CUTS)}. {advice}"
+        )
+    normalizer = content["normalizer"]
+    if normalizer not in (None, {"type": "NFC"}) or (normalizer and names[0] != "qwen2"):  # NFC: as everybody's Qwen files
+        raise UnsupportedModel(f"llama.cpp does not normalise texts, and this tokenizer does ({json.dumps(normalizer)[:80]}). {advice}")
+    whole_words = bool(content["model"].get("ignore_merges"))
+    if isinstance(tokenizer, ForeignTokenizer) and whole_words != (names[0] == "llama-bpe"):
+        raise UnsupportedModel(
+            f"llama.cpp {'merges pieces up to' if whole_words else 'takes at once'} a word that is one token where a text is "
+            f"cut as {names[0]}, and this tokenizer does not (ignore_merges is {json.dumps(whole_words)}). {advice}"
         )
     tokens, kinds = [f"[PAD{id}]" for id in range(vocab_size)], [_UNUSED] * vocab_size
     for token, id in content["model"]["vocab"].items():

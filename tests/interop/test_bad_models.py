@@ -408,7 +408,7 @@ BAD_FOR_TRANSFORMERS = {
 def test_what_transformers_can_not_check_is_not_left(folder: Path, tmp_path: Path, fields: dict[str, Any], said: str) -> None:
     """Guards against a traceback of Transformers', and a folder left behind that nobody has checked."""
     change(folder, **fields)
-    with pytest.raises(InteropError, match="Transformers can't read .* nothing was kept: mend") as caught:
+    with pytest.raises(InteropError, match=r"Transformers can't read .* nothing was kept: mend") as caught:
         import_model(str(folder), tmp_path / "out")
     assert said in str(caught.value)
     assert {path.name for path in tmp_path.iterdir()} == {"model"}

@@ -113,7 +113,9 @@ def vocabulary_fields(tokenizer: MathTokenizer | ForeignTokenizer, vocab_size: i
         )
     normalizer = content["normalizer"]
     if normalizer not in (None, {"type": "NFC"}) or (normalizer and names[0] != "qwen2"):  # NFC: as everybody's Qwen files
-        raise UnsupportedModel(f"llama.cpp does not normalise texts, and this tokenizer does ({json.dumps(normalizer)[:80]}). {advice}")
+        raise UnsupportedModel(
+            f"llama.cpp does not normalise texts, and this tokenizer does ({json.dumps(normalizer)[:80]}). {advice}"
+        )
     whole_words = bool(content["model"].get("ignore_merges"))
     if isinstance(tokenizer, ForeignTokenizer) and whole_words != (names[0] == "llama-bpe"):
         raise UnsupportedModel(

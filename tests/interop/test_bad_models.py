@@ -197,6 +197,16 @@ def test_a_shard_without_what_the_index_promises(sharded: Path) -> None:
     refused(sharded, f"{shards[1].name} lacks", "which model.safetensors.index.json promises")
 
 
+def test_an_index_that_was_left_from_before(sharded: Path) -> None:
+    """Guards against old shards in place of the whole file beside them, which Transformers reads."""
+    model = load_huggingface(sharded)[0]
+    save_huggingface(lively(model.config), FOREIGN, sharded / "new")
+    tensors = load_file(sharded / "new" / "model.safetensors")
+    save_file({name: tensor * 2 for name, tensor in tensors.items()}, sharded / "model.safetensors", metadata={"format": "pt"})
+    again = load_huggingface(sharded)[0]
+    assert torch.equal(again.norm.weight, 2 * model.norm.weight)
+
+
 @pytest.mark.parametrize("name", ["../outside.safetensors", "/etc/passwd", "a/b.safetensors", "..", "..\\x.safetensors"])
 def test_an_index_that_leads_out_of_its_folder(sharded: Path, name: str) -> None:
     """Guards against a model that makes us read any file of the machine."""

@@ -342,6 +342,58 @@ def test_gguf_features_that_we_lack(tmp_path: Path) -> None:
         )
 
 
+GGUF_VALUES = {
+    "split.count": "x",
+    "llama.rope.scaling.factor": 0.0,
+    "llama.attention.head_count": [1, 2],
+    "llama.rope.dimension_count": "s",
+    "llama.rope.freq_base": "s",
+    "tokenizer.ggml.bos_token_id": "s",
+    "tokenizer.ggml.token_type": [1],
+    "tokenizer.ggml.merges": [1, 2],
+    "tokenizer.ggml.tokens": [1, 2],
+    "tokenizer.huggingface.json": 7,
+    "olympiad.end_token_ids": 3,
+    "olympiad.rope_scaling": 3,
+}
+
+
+@pytest.mark.parametrize("key", GGUF_VALUES)
+def test_gguf_values_of_another_kind(tmp_path: Path, key: str) -> None:
+    """Guards against a traceback for a file that some other program wrote wrongly."""
+    gguf = pytest.importorskip("gguf")
+    writer = gguf.GGUFWriter(tmp_path / "x.gguf", "llama")
+    values: dict[str, Any] = {"embedding_length": 32, "attention.head_count": 4, "block_count": 1, "feed_forward_length": 8}
+    values = {f"llama.{name}": value for name, value in values.items()}
+    values |= {"llama.rope.scaling.type": "yarn", "llama.rope.scaling.factor": 2.0, "tokenizer.ggml.model": "gpt2"}
+    values |= {"tokenizer.ggml.pre": "smollm", "tokenizer.ggml.tokens": ["a", "b", "ab"], "tokenizer.ggml.merges": ["a b"]}
+    for name, value in {**values, key: GGUF_VALUES[key]}.items():
+        add = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string, list: writer.add_array}
+        add[type(value)](name, value)
+    writer.add_tensor("token_embd.weight", torch.ones(40, 32).numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    refused(tmp_path / "x.gguf", "x.gguf")
+
+
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json", "tokenizer_config.json"])
+def test_json_without_end(folder: Path, file: str) -> None:
+    """Guards against Python's own recursion error."""
+    (folder / file).write_text('{"a":' + "[" * 200_000 + "]" * 200_000 + "}")
+    refused(folder, file, "is not JSON")
+
+
+def test_ends_that_no_token_is(tmp_path: Path) -> None:
+    """Guards against an error of the packer of numbers, for configs that say -1 where they mean none."""
+    files = FOREIGN.files | {"generation_config.json": b'{"eos_token_id": [-1, 1, 100000]}'}
+    tokenizer = ForeignTokenizer(FOREIGN.json, files)
+    assert tokenizer.end_ids == (1, 2)
+    pytest.importorskip("gguf")
+    save_gguf(lively(tiny_config(tokenizer)), tokenizer, tmp_path / "m.gguf")
+
+
 # -------------------------------------------------------------------------------------------------------- writing
 
 

@@ -67,7 +67,7 @@ class ForeignTokenizer:
     def _object(self, file: str, origin: str) -> dict[str, Any]:
         try:
             content = json.loads(self.files.get(file, b"{}"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InteropError(f"the {file} beside {origin} is not JSON ({error}): get it from its source again") from error
         return content if isinstance(content, dict) else {}
 
@@ -116,6 +116,7 @@ class ForeignTokenizer:
         found: list[int] = []
         for given in (self._generation.get("eos_token_id"), self._config.get("eos_token_id"), self.id_of("eos_token")):
             found += [id for id in (given if isinstance(given, list) else [given]) if isinstance(id, int)]
+        found = [id for id in found if 0 <= id < self.vocab_size]  # some configs say -1
         return tuple(dict.fromkeys(found))
 
     @property

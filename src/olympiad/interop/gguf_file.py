@@ -111,14 +111,21 @@ def load_gguf(
     except (ValueError, IndexError, KeyError, OSError, OverflowError, TypeError, MemoryError) as error:
         raise InteropError(f"{path} is no GGUF file, or damaged or cut short ({error}): fetch it again") from error
     stored = {tensor.name: tensor for tensor in reader.tensors}
-    fields = _config_fields(metadata, stored, path)
-    config = from_huggingface(fields, str(path))
-    if _ROPE_FACTORS in stored:
-        factors = _dequantized(gguf, stored[_ROPE_FACTORS], path, torch.float32)
-        config.rope_scaling = llama3_from_factors(factors, config, metadata.get(_OUR_SCALING), str(path))
-    elif _OUR_SCALING in metadata:
-        config.rope_scaling = _our_scaling(metadata[_OUR_SCALING], str(path))
-    tokenizer = read_vocabulary(metadata, path)
+    try:
+        fields = _config_fields(metadata, stored, path)
+        config = from_huggingface(fields, str(path))
+        if _ROPE_FACTORS in stored:
+            factors = _dequantized(gguf, stored[_ROPE_FACTORS], path, torch.float32)
+            config.rope_scaling = llama3_from_factors(factors, config, metadata.get(_OUR_SCALING), str(path))
+        elif _OUR_SCALING in metadata:
+            config.rope_scaling = _our_scaling(metadata[_OUR_SCALING], str(path))
+        tokenizer = read_vocabulary(metadata, path)
+    except InteropError:
+        raise
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        raise InteropError(
+            f"{path} has a value of another kind, size or length than expected ({error}): take the model from another source"
+        ) from error
     check_fit(tokenizer, config.vocab_size, str(path))
     names = {llama_cpp_name(name): name for name, _ in empty_model(config, len(stored), str(path)).named_parameters()}
     paired = {"attn_q": config.num_attention_heads, "attn_k": config.kv_heads} if fields["model_type"] == "llama" else {}

@@ -104,7 +104,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InteropError(f"can't read {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InteropError(f"{path} is not JSON ({error}): get it from its source again") from error
     if not isinstance(content, dict):
         raise InteropError(f"{path} holds a {type(content).__name__}, expected an object")

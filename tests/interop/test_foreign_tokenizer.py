@@ -105,6 +105,10 @@ def test_ends_padding_and_beginnings() -> None:
     assert foreign(pad_token="<|endoftext|>").pad_id == 0
     with pytest.raises(InteropError, match="names no token that ends a text"):
         _ = ForeignTokenizer(FOREIGN.json).end_id
+    files = {"special_tokens_map.json": b'{"eos_token": {"content": "<|im_end|>"}, "bos_token": "<|im_start|>", "x": 1}'}
+    files["tokenizer_config.json"] = b'{"bos_token": "<|endoftext|>", "eos_token": null}'
+    older = ForeignTokenizer(FOREIGN.json, files)
+    assert (older.end_ids, older.id_of("bos_token")) == ((2,), 0)
     assert foreign(begin=True).prompt_ids("2 + 2") == [0, *FOREIGN.encode("2 + 2")]
     assert FOREIGN.prompt_ids("2 + 2") == FOREIGN.encode("2 + 2")
 
@@ -143,6 +147,14 @@ def test_templates_have_what_transformers_gives_them() -> None:
     """Guards against templates in use that fail for a filter, a function or a tag."""
     template = "{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{{ m | tojson }}{% endfor %}{{ strftime_now('%Y')[:2] }}"
     assert render_chat(template, [{}, {"role": "user", "content": "<é>"}], {}) == '{"role": "user", "content": "<é>"}20'
+
+
+def test_templates_that_mark_what_is_generated_or_ask_for_tools() -> None:
+    """Guards against an unknown tag, and a tool call that is asked for since a name is undefined rather than none."""
+    template = "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}|{% endfor %}"
+    assert render_chat(template, CHAT, {}) == "Be brief.|What is 2 + 2?|"
+    template = "{% if tools is not none or documents is not none %}tools{% endif %}{{ messages[0].content }}"
+    assert render_chat(template, CHAT, {}) == "Be brief."
 
 
 def test_a_lone_surrogate_is_told() -> None:

@@ -61,7 +61,10 @@ class ForeignTokenizer:
         self.json = text
         self.files = dict(files or {})
         self._config = dict(config or {})
-        self._settings = self._object("tokenizer_config.json", origin)
+        # Older repositories name the special tokens in a file of their own.
+        named = {name: token for name, token in self._object("special_tokens_map.json", origin).items() if name in _NAMED}
+        settings = self._object("tokenizer_config.json", origin)
+        self._settings = named | {name: value for name, value in settings.items() if value is not None}
         self._generation = self._object("generation_config.json", origin)
 
     def _object(self, file: str, origin: str) -> dict[str, Any]:

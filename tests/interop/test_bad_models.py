@@ -325,8 +325,13 @@ def test_gguf_files_of_others(gguf_file: Path) -> None:
 def test_gguf_features_that_we_lack(tmp_path: Path) -> None:
     """Guards against experts, windows and half rotated heads that a GGUF file tells in its own words."""
     gguf = pytest.importorskip("gguf")
-    told = {"expert_count": 8, "attention.sliding_window": 512, "rope.dimension_count": 4, "split.count": 3}
-    for key, value in told.items():
+    told = {
+        "expert_count": (8, "num_experts = 8 (mixture of experts)"),
+        "attention.sliding_window": (512, "sliding_window = 512"),
+        "rope.dimension_count": (4, "partial_rotary_factor = 0.5"),
+        "split.count": (3, "3 parts"),
+    }
+    for key, (value, said) in told.items():
         writer = gguf.GGUFWriter(tmp_path / "x.gguf", "llama")
         sizes = {"embedding_length": 32, "attention.head_count": 4, "block_count": 1, "feed_forward_length": 8}
         for name, number in {**sizes, key: value}.items():
@@ -336,10 +341,7 @@ def test_gguf_features_that_we_lack(tmp_path: Path) -> None:
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-        refused(
-            tmp_path / "x.gguf",
-            {"rope.dimension_count": "partial_rotary_factor = 0.5", "split.count": "3 parts"}.get(key, str(value)),
-        )
+        refused(tmp_path / "x.gguf", said, kind=InteropError if key == "split.count" else UnsupportedModel)
 
 
 GGUF_VALUES = {
@@ -383,6 +385,13 @@ def test_json_without_end(folder: Path, file: str) -> None:
     """Guards against Python's own recursion error."""
     (folder / file).write_text('{"a":' + "[" * 200_000 + "]" * 200_000 + "}")
     refused(folder, file, "is not JSON")
+
+
+def test_no_end_at_all(tmp_path: Path) -> None:
+    """Guards against llama.cpp's answers that stop at a comma: it has an end of its own choice."""
+    tokenizer = ForeignTokenizer(FOREIGN.json)
+    with pytest.raises(InteropError, match=r"names no token that ends a text, and llama.cpp takes the one with the id 11"):
+        save_gguf(lively(tiny_config(tokenizer)), tokenizer, tmp_path / "m.gguf")
 
 
 def test_ends_that_no_token_is(tmp_path: Path) -> None:

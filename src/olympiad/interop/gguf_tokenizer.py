@@ -103,6 +103,7 @@ def vocabulary_fields(tokenizer: MathTokenizer | ForeignTokenizer, vocab_size: i
 
     Raises:
         UnsupportedModel: llama.cpp has no name for the way in which it cuts a text, or would make other ids of one.
+        InteropError: no token ends a text.
     """
     content = json.loads(tokenizer.json)
     names = [name for name, cut in _CUTS.items() if _shape(cut) == _plain(content["pre_tokenizer"])]
@@ -146,6 +147,11 @@ def _named_ids(tokenizer: MathTokenizer | ForeignTokenizer) -> list[tuple[str, A
         adds_begin, template = False, OUR_CHAT_TEMPLATE
     else:
         own = tokenizer.id_of("eos_token")
+        if not tokenizer.end_ids:
+            raise InteropError(
+                "this tokenizer names no token that ends a text, and llama.cpp takes the one with the id 11 where a file names "
+                "none: add eos_token_id to generation_config.json"
+            )
         ends = sorted(tokenizer.end_ids, key=lambda id: id != own)  # the tokenizer's own one first, the others in their order
         ids = {"bos": tokenizer.id_of("bos_token"), **dict(zip(("eos", "eot", "eom"), ends, strict=False))}
         ids |= {"padding": tokenizer.id_of("pad_token"), "unknown": tokenizer.id_of("unk_token")}

@@ -283,3 +283,18 @@ def test_every_end_token_survives_gguf(tmp_path: Path) -> None:
     again = load_gguf(tmp_path / "m.gguf")[1]
     assert again.end_ids == (0, 1, 2)  # type: ignore[union-attr]
     assert again.special_tokens == tokenizer.special_tokens  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("to", ["huggingface", "gguf"])
+def test_an_export_leaves_the_model_as_it_is(to: Any, tmp_path: Path) -> None:
+    """Guards against a model that is on another device, in twice the bytes or without dropout after it was exported."""
+    model = lively(tiny_config(FOREIGN)).to(torch.bfloat16).train()
+    before = {name: (parameter, parameter.clone()) for name, parameter in model.named_parameters()}
+    export_model(model, FOREIGN, to, tmp_path / {"huggingface": "m", "gguf": "m.gguf"}[to])
+    assert model.training
+    for name, parameter in model.named_parameters():
+        same, value = before[name]
+        assert parameter is same
+        assert parameter.dtype == torch.bfloat16
+        assert parameter.requires_grad
+        assert torch.equal(parameter, value)

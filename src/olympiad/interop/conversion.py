@@ -110,10 +110,12 @@ def export_model(
 ) -> Check | None:
     """Write a model as a Hugging Face folder or a GGUF file, and compare the logits of what was written with its own.
 
+    The model stays as it is, in its type and on its device.
+
     Raises:
         InteropError: it can't be written in that form, or the check fails; then nothing is left there.
     """
-    return _convert(model.cpu(), tokenizer, to, out, dtype, shard_bytes, None, check)
+    return _convert(model, tokenizer, to, out, dtype, shard_bytes, None, check)
 
 
 def _convert(
@@ -158,10 +160,10 @@ def _check(model: MathTransformerDecoder, tokenizer: AnyTokenizer, out: Path, so
         before, before_name = theirs, f"Transformers' reading of {source.name}"
         after, after_name = _load(out)[0](ids), f"ours of {out.name}"
     else:
-        before, before_name = model.float()(ids), "the model"
+        before, before_name = _in_float32(model)(ids), "the model"
         after, after_name = theirs, f"Transformers' reading of {out.name}"
     if before is None:
-        before, before_name = model.float()(ids), f"our reading of {source.name if source else out.name}"
+        before, before_name = _in_float32(model)(ids), f"our reading of {source.name if source else out.name}"
     if after is None:
         after, after_name = _load(out)[0](ids), f"our reading of {out.name}"
     return Check(
@@ -172,6 +174,16 @@ def _check(model: MathTransformerDecoder, tokenizer: AnyTokenizer, out: Path, so
         after=after_name,
         lossless=lossless,
     )
+
+
+def _in_float32(model: MathTransformerDecoder) -> MathTransformerDecoder:
+    """The model in float32 on the CPU; where it is so already, over the same weights."""
+    with torch.device("meta"):
+        other = MathTransformerDecoder(model.config)
+    other.load_state_dict(
+        {name: each.detach().to("cpu", torch.float32) for name, each in model.named_parameters()}, assign=True
+    )
+    return other.eval()
 
 
 def _transformers_logits(path: Path, config: MathTransformerConfig, ids: Tensor) -> Tensor | None:

@@ -232,6 +232,8 @@ def test_auto_takes_the_narrowest_type_that_loses_nothing(dtype: str, tmp_path: 
     assert check.lossless
     assert check.difference < 1e-4
     assert AutoConfig.from_pretrained(tmp_path / "m").dtype == getattr(torch, dtype)
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    assert config["dtype"] == config["torch_dtype"] == dtype  # the words of Transformers 5 and 4
     assert_same(model, load_huggingface(tmp_path / "m", dtype=None)[0])
 
 

@@ -19,7 +19,7 @@ from .architecture import FAMILIES, family_of
 from .errors import InteropError
 from .gguf_file import load_gguf, save_gguf
 from .hub import fetch_model, is_hub_id
-from .huggingface import AnyTokenizer, load_huggingface, save_huggingface
+from .huggingface import AnyTokenizer, expect_free, load_huggingface, save_huggingface
 from .weights import SHARD_BYTES, holds, narrowest_dtype
 
 Target = Literal["huggingface", "gguf"]
@@ -94,6 +94,7 @@ def import_model(
     Raises:
         InteropError: the source can't be read, ``out`` can't be written, or the check fails; then nothing is left there.
     """
+    expect_free(out, "huggingface")  # before a download
     path = find_source(source, revision)
     model, tokenizer = _load(path, None)
     return _convert(model, tokenizer, "huggingface", out, dtype, SHARD_BYTES, path if check else None, check)

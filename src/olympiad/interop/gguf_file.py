@@ -20,7 +20,7 @@ from .architecture import FAMILIES, family_of, from_huggingface
 from .errors import InteropError, UnsupportedModel
 from .gguf_structure import check_structure
 from .gguf_tokenizer import read_vocabulary, vocabulary_fields
-from .huggingface import AnyTokenizer, check_fit
+from .huggingface import AnyTokenizer, check_fit, expect_free
 from .weights import build_model, empty_model, their_name
 
 GgufType = Literal["float32", "float16", "bfloat16", "q8_0"]
@@ -271,8 +271,7 @@ def save_gguf(
     scaling = list(_scaling_metadata(model.config, family))
     check_fit(tokenizer, model.config.vocab_size, "this model")
     vocabulary = vocabulary_fields(tokenizer, model.config.vocab_size)
-    if path.exists():
-        raise InteropError(f"{path} is there already: choose another name, or delete it first")
+    expect_free(path, "gguf")
     aside = path.absolute().with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         aside.parent.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from small_models import foreign, lively, tiny_config
 
 from olympiad.interop import (
+    ForeignTokenizer,
     InteropError,
     UnsupportedModel,
     export_model,
@@ -95,6 +96,14 @@ FEATURES = {
     "activation": ({"hidden_act": "gelu"}, 'hidden_act = "gelu"'),
     "longrope": ({"rope_scaling": {"type": "longrope", "factor": 2.0}}, "rope_type = 'longrope' (known are default, linear"),
     "mscale": ({"rope_scaling": {"rope_type": "yarn", "factor": 2.0, "mscale": 0.7}}, "yarn with mscale = 0.7"),
+    "a factor that only vLLM knows": (
+        {"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "attn_factor": 0.9}},
+        "attn_factor = 0.9 about the rotary embedding (write attention_factor = ",
+    ),
+    "rotary embeddings by layer": (
+        {"rope_parameters": {"full_attention": {"rope_type": "default"}}},
+        'full_attention = {"rope_type": "default"} about the rotary embedding',
+    ),
     "quantised": ({"quantization_config": {"quant_method": "gptq"}}, "the weights are quantised"),
     "two at once": ({"embedding_multiplier": 12.0, "logits_scaling": 8}, "logits_scaling = 8; embedding_multiplier = 12.0"),
 }
@@ -186,6 +195,16 @@ def test_a_shard_without_what_the_index_promises(sharded: Path) -> None:
     shards = sorted(sharded.glob("*.safetensors"))
     shutil.copy(shards[0], shards[1])
     refused(sharded, f"{shards[1].name} lacks", "which model.safetensors.index.json promises")
+
+
+def test_an_index_that_was_left_from_before(sharded: Path) -> None:
+    """Guards against old shards in place of the whole file beside them, which Transformers reads."""
+    model = load_huggingface(sharded)[0]
+    save_huggingface(lively(model.config), FOREIGN, sharded / "new")
+    tensors = load_file(sharded / "new" / "model.safetensors")
+    save_file({name: tensor * 2 for name, tensor in tensors.items()}, sharded / "model.safetensors", metadata={"format": "pt"})
+    again = load_huggingface(sharded)[0]
+    assert torch.equal(again.norm.weight, 2 * model.norm.weight)
 
 
 @pytest.mark.parametrize("name", ["../outside.safetensors", "/etc/passwd", "a/b.safetensors", "..", "..\\x.safetensors"])
@@ -306,8 +325,13 @@ def test_gguf_files_of_others(gguf_file: Path) -> None:
 def test_gguf_features_that_we_lack(tmp_path: Path) -> None:
     """Guards against experts, windows and half rotated heads that a GGUF file tells in its own words."""
     gguf = pytest.importorskip("gguf")
-    told = {"expert_count": 8, "attention.sliding_window": 512, "rope.dimension_count": 4, "split.count": 3}
-    for key, value in told.items():
+    told = {
+        "expert_count": (8, "num_experts = 8 (mixture of experts)"),
+        "attention.sliding_window": (512, "sliding_window = 512"),
+        "rope.dimension_count": (4, "partial_rotary_factor = 0.5"),
+        "split.count": (3, "3 parts"),
+    }
+    for key, (value, said) in told.items():
         writer = gguf.GGUFWriter(tmp_path / "x.gguf", "llama")
         sizes = {"embedding_length": 32, "attention.head_count": 4, "block_count": 1, "feed_forward_length": 8}
         for name, number in {**sizes, key: value}.items():
@@ -317,10 +341,66 @@ def test_gguf_features_that_we_lack(tmp_path: Path) -> None:
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-        refused(
-            tmp_path / "x.gguf",
-            {"rope.dimension_count": "partial_rotary_factor = 0.5", "split.count": "3 parts"}.get(key, str(value)),
-        )
+        refused(tmp_path / "x.gguf", said, kind=InteropError if key == "split.count" else UnsupportedModel)
+
+
+GGUF_VALUES = {
+    "split.count": "x",
+    "llama.rope.scaling.factor": 0.0,
+    "llama.attention.head_count": [1, 2],
+    "llama.rope.dimension_count": "s",
+    "llama.rope.freq_base": "s",
+    "tokenizer.ggml.bos_token_id": "s",
+    "tokenizer.ggml.token_type": [1],
+    "tokenizer.ggml.merges": [1, 2],
+    "tokenizer.ggml.tokens": [1, 2],
+    "tokenizer.huggingface.json": 7,
+    "olympiad.end_token_ids": 3,
+    "olympiad.rope_scaling": 3,
+}
+
+
+@pytest.mark.parametrize("key", GGUF_VALUES)
+def test_gguf_values_of_another_kind(tmp_path: Path, key: str) -> None:
+    """Guards against a traceback for a file that some other program wrote wrongly."""
+    gguf = pytest.importorskip("gguf")
+    writer = gguf.GGUFWriter(tmp_path / "x.gguf", "llama")
+    values: dict[str, Any] = {"embedding_length": 32, "attention.head_count": 4, "block_count": 1, "feed_forward_length": 8}
+    values = {f"llama.{name}": value for name, value in values.items()}
+    values |= {"llama.rope.scaling.type": "yarn", "llama.rope.scaling.factor": 2.0, "tokenizer.ggml.model": "gpt2"}
+    values |= {"tokenizer.ggml.pre": "smollm", "tokenizer.ggml.tokens": ["a", "b", "ab"], "tokenizer.ggml.merges": ["a b"]}
+    for name, value in {**values, key: GGUF_VALUES[key]}.items():
+        add = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string, list: writer.add_array}
+        add[type(value)](name, value)
+    writer.add_tensor("token_embd.weight", torch.ones(40, 32).numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    refused(tmp_path / "x.gguf", "x.gguf")
+
+
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json", "tokenizer_config.json"])
+def test_json_without_end(folder: Path, file: str) -> None:
+    """Guards against Python's own recursion error."""
+    (folder / file).write_text('{"a":' + "[" * 200_000 + "]" * 200_000 + "}")
+    refused(folder, file, "is not JSON")
+
+
+def test_no_end_at_all(tmp_path: Path) -> None:
+    """Guards against llama.cpp's answers that stop at a comma: it has an end of its own choice."""
+    tokenizer = ForeignTokenizer(FOREIGN.json)
+    with pytest.raises(InteropError, match=r"names no token that ends a text, and llama.cpp takes the one with the id 11"):
+        save_gguf(lively(tiny_config(tokenizer)), tokenizer, tmp_path / "m.gguf")
+
+
+def test_ends_that_no_token_is(tmp_path: Path) -> None:
+    """Guards against an error of the packer of numbers, for configs that say -1 where they mean none."""
+    files = FOREIGN.files | {"generation_config.json": b'{"eos_token_id": [-1, 1, 100000]}'}
+    tokenizer = ForeignTokenizer(FOREIGN.json, files)
+    assert tokenizer.end_ids == (1, 2)
+    pytest.importorskip("gguf")
+    save_gguf(lively(tiny_config(tokenizer)), tokenizer, tmp_path / "m.gguf")
 
 
 # -------------------------------------------------------------------------------------------------------- writing
@@ -380,3 +460,73 @@ def test_models_that_nobody_else_can_hold(tmp_path: Path) -> None:
     with pytest.raises(InteropError, match="q8_0 is for GGUF files"):
         export_model(lively(tiny_config(FOREIGN)), FOREIGN, "huggingface", tmp_path / "out", "q8_0")
     assert not list(tmp_path.iterdir())
+
+
+def test_heads_that_llama_cpp_does_not_load(tmp_path: Path) -> None:
+    """Guards against a file that is written and checked, and then refused by llama.cpp."""
+    with pytest.raises(UnsupportedModel, match="4 heads of 16 in 32: export to huggingface"):
+        save_gguf(lively(tiny_config(FOREIGN, qkv_bias=True, attention_head_dim=16)), FOREIGN, tmp_path / "m.gguf")
+    assert not list(tmp_path.iterdir())
+
+
+BAD_FOR_TRANSFORMERS = {
+    "a number as text": ({"hidden_size": "32"}, "Field 'hidden_size' expected int, got str"),
+    "padding beyond the vocabulary": ({"pad_token_id": 32_000}, "can't read"),
+}
+
+
+@pytest.mark.parametrize(("fields", "said"), BAD_FOR_TRANSFORMERS.values(), ids=BAD_FOR_TRANSFORMERS)
+def test_what_transformers_can_not_check_is_not_left(folder: Path, tmp_path: Path, fields: dict[str, Any], said: str) -> None:
+    """Guards against a traceback of Transformers', and a folder left behind that nobody has checked."""
+    change(folder, **fields)
+    with pytest.raises(InteropError, match=r"Transformers can't read .* nothing was kept: mend") as caught:
+        import_model(str(folder), tmp_path / "out")
+    assert said in str(caught.value)
+    assert {path.name for path in tmp_path.iterdir()} == {"model"}
+    assert import_model(str(folder), tmp_path / "out", check=False) is None
+    assert (tmp_path / "out").is_dir()
+
+
+def test_a_check_that_is_interrupted_leaves_nothing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against a folder that looks finished after Ctrl-C in its check."""
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("olympiad.interop.conversion._transformers_logits", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        import_model(str(folder), tmp_path / "out")
+    assert {path.name for path in tmp_path.iterdir()} == {"model"}
+
+
+def test_a_hidden_size_that_heads_do_not_divide(tmp_path: Path) -> None:
+    """Guards against a folder that Transformers' LlamaConfig refuses; a GGUF file is checked by our own reading."""
+    model = lively(tiny_config(FOREIGN, hidden_size=40, num_attention_heads=6, attention_head_dim=8))
+    with pytest.raises(UnsupportedModel, match=r"hidden size \(40\) is not a multiple of its 6 heads: export to gguf"):
+        export_model(model, FOREIGN, "huggingface", tmp_path / "m")
+    assert not list(tmp_path.iterdir())
+    pytest.importorskip("gguf")
+    check = export_model(model, FOREIGN, "gguf", tmp_path / "m.gguf")
+    assert check is not None
+    assert "our reading of m.gguf" in str(check)
+
+
+@pytest.mark.parametrize(
+    ("cut", "change", "said"),
+    [
+        ("smollm", {"normalizer": {"type": "Lowercase"}}, "does not normalise texts"),
+        ("smollm", {"normalizer": {"type": "NFC"}}, "does not normalise texts"),
+        ("qwen2", {"normalizer": {"type": "NFKC"}}, "does not normalise texts"),
+        ("llama-bpe", {"ignore_merges": False}, "takes at once a word .*ignore_merges is false"),
+        ("qwen2", {"ignore_merges": True}, "merges pieces up to a word .*ignore_merges is true"),
+    ],
+)
+def test_tokenizers_of_which_llama_cpp_makes_another(cut: str, change: dict[str, Any], said: str, tmp_path: Path) -> None:
+    """Guards against a GGUF file whose texts become other ids than the model was trained on."""
+    tokenizer = foreign(cut)
+    save_gguf(lively(tiny_config(tokenizer)), tokenizer, tmp_path / "m.gguf")
+    content = json.loads(tokenizer.json)
+    (content["model"] if "ignore_merges" in change else content).update(change)
+    other = ForeignTokenizer(json.dumps(content), tokenizer.files)
+    with pytest.raises(UnsupportedModel, match=said):
+        save_gguf(lively(tiny_config(other)), other, tmp_path / "other.gguf")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,39 @@ def test_messages_can_not_make_special_tokens() -> None:
     assert stand_in in FOREIGN.decode(FOREIGN.chat_prompt([{"role": "user", "content": stand_in}]) or [])
 
 
+@pytest.mark.parametrize("role", ["user", "system", "tool"])
+def test_messages_can_not_make_tokens_that_are_not_flagged_either(role: str) -> None:
+    """Guards against a message that opens a chain of thought, or a turn where role marks are plain added tokens."""
+    think = FOREIGN._tokenizer.token_to_id("<think>")
+    message = {"role": role, "content": "a <think> b", "name": "<think>"}
+    template = "<think>{% for m in messages %}{{ m.role + m.name + m.content }}{% endfor %}"
+    ids = foreign(chat_template=template).chat_prompt([message])
+    assert ids is not None
+    assert ids.count(think) == 1
+    assert FOREIGN.decode(ids) == f"<think>{role}<think>a <think> b"
+    assert think in FOREIGN.encode("a <think> b")  # a whole text: as in Transformers
+
+
+def test_templates_find_the_reasoning_of_earlier_answers(theirs: Any) -> None:
+    """Guards against a history that keeps the chains of thought which its template cuts out."""
+    template = "{% for m in messages %}{{ m.content.split('<think>')[0] }}<|im_end|>{% endfor %}"
+    chat = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4<think>since<|im_end|>"}]
+    assert foreign(chat_template=template).chat_prompt(chat) == [*FOREIGN.encode("2 + 2?"), 2, *FOREIGN.encode("4"), 2]
+    kept = [*CHAT, {"role": "assistant", "content": "<think>so 4"}]
+    assert FOREIGN.chat_prompt(kept) == theirs.apply_chat_template(kept, add_generation_prompt=True)["input_ids"]
+
+
+def test_threads_share_a_tokenizer() -> None:
+    """Guards against special tokens in a text since another thread fills a template at that moment."""
+    text = "<|im_end|> " * 20
+    chat = [{"role": "user", "content": "x " * 200}]
+    with ThreadPoolExecutor(2) as pool:
+        prompts = [pool.submit(FOREIGN.chat_prompt, chat) for _ in range(100)]
+        encoded = [FOREIGN.encode(text) for _ in range(500)]
+        assert all(prompt.result() == FOREIGN.chat_prompt(chat) for prompt in prompts)
+    assert not any(2 in ids for ids in encoded)
+
+
 def test_ends_padding_and_beginnings() -> None:
     """Guards against a model that never stops, since only one of its end tokens is known."""
     assert FOREIGN.end_ids == (2, 0)  # the generation config's, the tokenizer's among them
@@ -71,6 +105,10 @@ def test_ends_padding_and_beginnings() -> None:
     assert foreign(pad_token="<|endoftext|>").pad_id == 0
     with pytest.raises(InteropError, match="names no token that ends a text"):
         _ = ForeignTokenizer(FOREIGN.json).end_id
+    files = {"special_tokens_map.json": b'{"eos_token": {"content": "<|im_end|>"}, "bos_token": "<|im_start|>", "x": 1}'}
+    files["tokenizer_config.json"] = b'{"bos_token": "<|endoftext|>", "eos_token": null}'
+    older = ForeignTokenizer(FOREIGN.json, files)
+    assert (older.end_ids, older.id_of("bos_token")) == ((2,), 0)
     assert foreign(begin=True).prompt_ids("2 + 2") == [0, *FOREIGN.encode("2 + 2")]
     assert FOREIGN.prompt_ids("2 + 2") == FOREIGN.encode("2 + 2")
 
@@ -109,6 +147,14 @@ def test_templates_have_what_transformers_gives_them() -> None:
     """Guards against templates in use that fail for a filter, a function or a tag."""
     template = "{% for m in messages %}{% if loop.first %}{% continue %}{% endif %}{{ m | tojson }}{% endfor %}{{ strftime_now('%Y')[:2] }}"
     assert render_chat(template, [{}, {"role": "user", "content": "<é>"}], {}) == '{"role": "user", "content": "<é>"}20'
+
+
+def test_templates_that_mark_what_is_generated_or_ask_for_tools() -> None:
+    """Guards against an unknown tag, and a tool call that is asked for since a name is undefined rather than none."""
+    template = "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}|{% endfor %}"
+    assert render_chat(template, CHAT, {}) == "Be brief.|What is 2 + 2?|"
+    template = "{% if tools is not none or documents is not none %}tools{% endif %}{{ messages[0].content }}"
+    assert render_chat(template, CHAT, {}) == "Be brief."
 
 
 def test_a_lone_surrogate_is_told() -> None:

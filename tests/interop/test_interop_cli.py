@@ -85,10 +85,24 @@ def test_rounding_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert len(list(out.glob("*.safetensors"))) > 2
 
 
-def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Guards against a traceback for what the user can mend."""
     save_huggingface(lively(tiny_config(FOREIGN)), FOREIGN, tmp_path / "model")
+    there = str(tmp_path / "model")
+
+    def fetch(repository: str, revision: str | None) -> Path:
+        raise InteropError(f"can't fetch {repository}")
+
+    monkeypatch.setattr("olympiad.interop.conversion.fetch_model", fetch)
     for arguments, said in {
+        # What is in the way is told before anything is fetched or read.
+        ("import", "owner/model", "--out", there): "holds something already",
+        ("export", "owner/model", "--to", "huggingface", "--out", there): "holds something already",
+        ("export", "owner/model", "--to", "gguf", "--out", f"{there}/config.json"): "is there already",
+        ("export", "runs/math-smal", "--to", "gguf", "--out", str(tmp_path / "x")): (
+            "no checkpoint at runs/math-smal, and as a name on the Hugging Face Hub: can't fetch runs/math-smal"
+        ),
+        ("export", str(tmp_path / "runs" / "none"), "--to", "gguf", "--out", str(tmp_path / "x")): "no checkpoint at",
         ("import", str(tmp_path / "none"), "--out", str(tmp_path / "x")): "no model at",
         ("import", str(tmp_path / "model"), "--out", str(tmp_path / "model")): "holds something already",
         ("export", str(tmp_path / "none.pt"), "--to", "gguf", "--out", str(tmp_path / "x")): "no checkpoint at",

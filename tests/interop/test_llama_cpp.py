@@ -71,6 +71,7 @@ HELD = [each for each in SCALINGS if each and each.kind != "dynamic" and each.be
 FAMILIES = {
     "llama": {},
     "llama, tied": {"tie_word_embeddings": True},
+    "llama, heads that do not divide the hidden size": {"num_attention_heads": 6, "attention_head_dim": 16},
     "qwen2": {"qkv_bias": True},
     "qwen3": {"qk_norm": True, "attention_head_dim": 16},
     **{f"llama, {each.kind}, {number}": {"rope_scaling": each} for number, each in enumerate(HELD)},

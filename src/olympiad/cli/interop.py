@@ -65,21 +65,29 @@ def _export(
         check: compare logits on a text in float32.
     """
     from olympiad.interop import export_model
+    from olympiad.interop.huggingface import expect_free
 
     if not shard_gigabytes > 0:
         raise UserError(f"--shard-gigabytes is {shard_gigabytes}, expected more than 0")
+    expect_free(out, to)  # before a download, and the time that a large model takes
     model, tokenizer = _load(checkpoint)
     _tell(export_model(model, tokenizer, to, out, dtype, int(shard_gigabytes * 1e9), check), out)
 
 
 def _load(source: str) -> tuple[MathTransformerDecoder, AnyTokenizer]:
-    from olympiad.interop import is_huggingface_folder, load_open_model
+    from olympiad.interop import InteropError, is_huggingface_folder, load_open_model
+    from olympiad.interop.hub import is_hub_id
     from olympiad.training.loading import load_model
 
-    path = Path(source)
-    if path.suffix == ".gguf" or is_huggingface_folder(path) or (not path.exists() and not source.endswith(".pt")):
+    path = Path(source).expanduser()
+    if path.suffix == ".gguf" or is_huggingface_folder(path):
         return load_open_model(source)
-    return load_model(path)
+    if path.exists() or path.suffix == ".pt" or not is_hub_id(source):
+        return load_model(path)
+    try:
+        return load_open_model(source)
+    except InteropError as error:
+        raise UserError(f"no checkpoint at {source}, and as a name on the Hugging Face Hub: {error}") from error
 
 
 def _tell(check: Check | None, out: Path) -> None:

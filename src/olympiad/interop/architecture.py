@@ -57,8 +57,17 @@ def family_of(config: MathTransformerConfig) -> str:
 
 
 def to_huggingface(config: MathTransformerConfig) -> dict[str, Any]:
-    """``config`` as the content of a ``config.json``, without what the tokenizer adds (begin, end and padding ids)."""
+    """``config`` as the content of a ``config.json``, without what the tokenizer adds (begin, end and padding ids).
+
+    Raises:
+        UnsupportedModel: no family of Transformers holds it.
+    """
     name = family_of(config)
+    if name == "llama" and config.hidden_size % config.num_attention_heads:  # whatever the heads' own width is
+        raise UnsupportedModel(
+            f"Transformers refuses a Llama model whose hidden size ({config.hidden_size}) is not a multiple of its "
+            f"{config.num_attention_heads} heads: export to gguf, or train one with another number of heads"
+        )
     fields: dict[str, Any] = {"architectures": [FAMILIES[name].architecture], "model_type": name, "hidden_act": "silu"}
     fields |= {field: getattr(config, field) for field in _NEEDED}
     fields |= {
@@ -202,6 +211,10 @@ _ADVICE = {
     "hidden_act": "another activation than SiLU",
 }
 _KINDS = ("default", "linear", "dynamic", "yarn", "llama3")
+#: What is said about a rotary embedding: used here, looked at in :func:`_unsupported`, or without effect.
+_ROPE_WORDS = {"rope_type", "type", "rope_theta", "factor", "original_max_position_embeddings"}
+_ROPE_WORDS |= {name for names in _SCALING_FIELDS.values() for name in names}
+_ROPE_WORDS |= {"partial_rotary_factor", "mscale", "mscale_all_dim", "truncate", "finetuned"}
 
 
 def _unsupported(fields: dict[str, Any]) -> Iterator[str]:
@@ -222,3 +235,8 @@ def _unsupported(fields: dict[str, Any]) -> Iterator[str]:
             yield f"yarn with {name} = {rope[name]}"
     if rope.get("truncate") is False:
         yield "yarn with truncate = false"
+    for name in sorted(rope.keys() - _ROPE_WORDS) if rope["rope_type"] in _KINDS else ():
+        if rope[name] is None:
+            continue
+        about = " (write attention_factor = attn_factor * (0.1 * ln(factor) + 1) in its place)" if name == "attn_factor" else ""
+        yield f"{name} = {json.dumps(rope[name])[:80]} about the rotary embedding{about}"

@@ -33,10 +33,21 @@ def render_chat(template: str, messages: Sequence[Mapping[str, str]], special_to
         InteropError: jinja2 is missing, or the template can't be filled with these messages.
     """
     try:
-        from jinja2 import TemplateError
+        from jinja2 import TemplateError, nodes
+        from jinja2.ext import Extension
+        from jinja2.parser import Parser
         from jinja2.sandbox import ImmutableSandboxedEnvironment
     except ModuleNotFoundError as error:
         raise InteropError("a chat template needs jinja2: pip install jinja2") from error
+
+    class Generation(Extension):
+        """``{% generation %}`` marks for training what an assistant said; here it is only text."""
+
+        tags = {"generation"}  # noqa: RUF012 (as the base class has it)
+
+        def parse(self, parser: Parser) -> nodes.Node:
+            line = next(parser.stream).lineno
+            return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
 
     def refuse(message: str) -> None:
         raise InteropError(f"the model's chat template refuses this conversation: {message}")
@@ -44,11 +55,13 @@ def render_chat(template: str, messages: Sequence[Mapping[str, str]], special_to
     def as_json(value: Any, indent: int | None = None, **_: object) -> str:
         return json.dumps(value, ensure_ascii=False, indent=indent)
 
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
+    extensions = ["jinja2.ext.loopcontrols", Generation]
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
     environment.filters["tojson"] = as_json  # Jinja's own escapes for HTML
     environment.globals |= {"raise_exception": refuse, "strftime_now": lambda form: datetime.now().strftime(form)}
+    given = {**special_tokens, "messages": list(messages), "tools": None, "documents": None, "add_generation_prompt": True}
     try:
-        return environment.from_string(template).render(messages=list(messages), add_generation_prompt=True, **special_tokens)
+        return environment.from_string(template).render(given)
     except (TemplateError, TypeError, ValueError, AttributeError, KeyError, ArithmeticError, RecursionError) as error:
         if isinstance(error, InteropError):
             raise

@@ -19,7 +19,7 @@ from .architecture import FAMILIES, family_of
 from .errors import InteropError
 from .gguf_file import load_gguf, save_gguf
 from .hub import fetch_model, is_hub_id
-from .huggingface import AnyTokenizer, load_huggingface, save_huggingface
+from .huggingface import AnyTokenizer, expect_free, load_huggingface, save_huggingface
 from .weights import SHARD_BYTES, holds, narrowest_dtype
 
 Target = Literal["huggingface", "gguf"]
@@ -94,6 +94,7 @@ def import_model(
     Raises:
         InteropError: the source can't be read, ``out`` can't be written, or the check fails; then nothing is left there.
     """
+    expect_free(out, "huggingface")  # before a download
     path = find_source(source, revision)
     model, tokenizer = _load(path, None)
     return _convert(model, tokenizer, "huggingface", out, dtype, SHARD_BYTES, path if check else None, check)
@@ -110,10 +111,12 @@ def export_model(
 ) -> Check | None:
     """Write a model as a Hugging Face folder or a GGUF file, and compare the logits of what was written with its own.
 
+    The model stays as it is, in its type and on its device.
+
     Raises:
         InteropError: it can't be written in that form, or the check fails; then nothing is left there.
     """
-    return _convert(model.cpu(), tokenizer, to, out, dtype, shard_bytes, None, check)
+    return _convert(model, tokenizer, to, out, dtype, shard_bytes, None, check)
 
 
 def _convert(
@@ -136,10 +139,13 @@ def _convert(
     if not check:
         return None
     lossless = name != "q8_0" and all(holds(getattr(torch, name), weight) for weight in model.parameters())
-    result = _check(model, tokenizer, out, source, lossless)
-    if lossless and not result.difference <= TOLERANCE * max(result.largest_logit, 1.0):
+    try:
+        result = _check(model, tokenizer, out, source, lossless)
+        if lossless and not result.difference <= TOLERANCE * max(result.largest_logit, 1.0):
+            raise InteropError(f"the conversion is wrong, and {out} was removed. {result}. Please report the model's config")
+    except BaseException:  # an interrupt too: what was not checked does not stay
         shutil.rmtree(out) if out.is_dir() else out.unlink()
-        raise InteropError(f"the conversion is wrong, and {out} was removed. {result}. Please report the model's config")
+        raise
     return result
 
 
@@ -155,10 +161,10 @@ def _check(model: MathTransformerDecoder, tokenizer: AnyTokenizer, out: Path, so
         before, before_name = theirs, f"Transformers' reading of {source.name}"
         after, after_name = _load(out)[0](ids), f"ours of {out.name}"
     else:
-        before, before_name = model.float()(ids), "the model"
+        before, before_name = _in_float32(model)(ids), "the model"
         after, after_name = theirs, f"Transformers' reading of {out.name}"
     if before is None:
-        before, before_name = model.float()(ids), f"our reading of {source.name if source else out.name}"
+        before, before_name = _in_float32(model)(ids), f"our reading of {source.name if source else out.name}"
     if after is None:
         after, after_name = _load(out)[0](ids), f"our reading of {out.name}"
     return Check(
@@ -169,6 +175,16 @@ def _check(model: MathTransformerDecoder, tokenizer: AnyTokenizer, out: Path, so
         after=after_name,
         lossless=lossless,
     )
+
+
+def _in_float32(model: MathTransformerDecoder) -> MathTransformerDecoder:
+    """The model in float32 on the CPU; where it is so already, over the same weights."""
+    with torch.device("meta"):
+        other = MathTransformerDecoder(model.config)
+    other.load_state_dict(
+        {name: each.detach().to("cpu", torch.float32) for name, each in model.named_parameters()}, assign=True
+    )
+    return other.eval()
 
 
 def _transformers_logits(path: Path, config: MathTransformerConfig, ids: Tensor) -> Tensor | None:
@@ -182,15 +198,16 @@ def _transformers_logits(path: Path, config: MathTransformerConfig, ids: Tensor)
     try:
         with redirect_stderr(io.StringIO()):  # bars of progress
             theirs = AutoModelForCausalLM.from_pretrained(path.parent if gguf else path, dtype=torch.float32, **where)
-    except (ValueError, KeyError, TypeError, RuntimeError, OSError, ImportError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+            return theirs.eval()(ids).logits
+    except Exception as error:  # it raises of every kind, assertions and its validators' own too
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise InteropError(
-            f"Transformers can't read {path} ({reason}): update it, or leave the check out (--no-check)"
+            f"Transformers can't read {path} ({reason}), and nothing was kept: mend what it names, update Transformers, or "
+            "leave the check out (--no-check)"
         ) from error
-    return theirs.eval()(ids).logits
 
 
 def _transformers_reads_gguf(config: MathTransformerConfig) -> bool:
     """Of GGUF files Transformers reads neither the rotary scaling nor the width of heads."""
-    usual_width = FAMILIES[family_of(config)].head_dim or config.hidden_size // config.num_attention_heads
+    usual_width = FAMILIES[family_of(config)].head_dim or config.hidden_size / config.num_attention_heads
     return bool(find_spec("accelerate")) and config.rope_scaling is None and config.head_dim == usual_width

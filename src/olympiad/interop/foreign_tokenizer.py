@@ -25,13 +25,17 @@ _SIDE_FILES = (
     *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
     *("generation_config.json", "tokenizer.model", "vocab.json", "merges.txt"),
 )
+#: Tokens of an answer's own reasoning, by which templates find it.
+_REASONING = ("<think>", "</think>")
 _NAMED = ("bos_token", "eos_token", "pad_token", "unk_token")
 
 
 class ForeignTokenizer:
     """A tokenizer of somebody else, over the ``tokenizers`` library.
 
-    Text is text, as with ours: what spells a special token in it is encoded as plain characters.
+    Text is text, as with ours: what spells a special token in it is encoded as plain characters. Added tokens that are not
+    flagged as special (Qwen3's ``<think>``) are read in a whole text, as the library and Transformers do, but never in a
+    message of a chat.
 
     Args:
         text: the content of ``tokenizer.json``.
@@ -51,22 +55,22 @@ class ForeignTokenizer:
         origin: str = "the tokenizer",
     ) -> None:
         try:
-            self._tokenizer = Tokenizer.from_str(text)
+            self._tokenizer = _tokenizer(text)
         except Exception as error:  # the library raises a bare Exception, whatever is wrong with the file
             raise InteropError(f"{origin} is not a tokenizer.json that the tokenizers library can read: {error}") from error
-        self._tokenizer.encode_special_tokens = True
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
         self.json = text
         self.files = dict(files or {})
         self._config = dict(config or {})
-        self._settings = self._object("tokenizer_config.json", origin)
+        # Older repositories name the special tokens in a file of their own.
+        named = {name: token for name, token in self._object("special_tokens_map.json", origin).items() if name in _NAMED}
+        settings = self._object("tokenizer_config.json", origin)
+        self._settings = named | {name: value for name, value in settings.items() if value is not None}
         self._generation = self._object("generation_config.json", origin)
 
     def _object(self, file: str, origin: str) -> dict[str, Any]:
         try:
             content = json.loads(self.files.get(file, b"{}"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InteropError(f"the {file} beside {origin} is not JSON ({error}): get it from its source again") from error
         return content if isinstance(content, dict) else {}
 
@@ -76,7 +80,7 @@ class ForeignTokenizer:
         Raises:
             TokenizerError: ``text`` holds a lone surrogate, which no Unicode encoding can express.
         """
-        return self._encode(text, add_special_tokens=False)
+        return _ids(self._tokenizer, text)
 
     def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
         """The ids of each text."""
@@ -84,13 +88,7 @@ class ForeignTokenizer:
 
     def prompt_ids(self, text: str) -> list[int]:
         """The ids of a text at the beginning of a document: behind what the tokenizer puts there (Llama's begin token)."""
-        return self._encode(text, add_special_tokens=True)
-
-    def _encode(self, text: str, add_special_tokens: bool) -> list[int]:
-        try:
-            return self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
-        except (UnicodeEncodeError, TypeError) as error:  # the one or the other, by the library's version
-            raise TokenizerError(f"a text that is no Unicode can't be encoded: {error}") from error
+        return _ids(self._tokenizer, text, add_special_tokens=True)
 
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = False) -> str:
         """The text of ``ids``; ids that the model has and the tokenizer has not (padding of the vocabulary) are no text."""
@@ -121,6 +119,7 @@ class ForeignTokenizer:
         found: list[int] = []
         for given in (self._generation.get("eos_token_id"), self._config.get("eos_token_id"), self.id_of("eos_token")):
             found += [id for id in (given if isinstance(given, list) else [given]) if isinstance(id, int)]
+        found = [id for id in found if 0 <= id < self.vocab_size]  # some configs say -1
         return tuple(dict.fromkeys(found))
 
     @property
@@ -155,7 +154,8 @@ class ForeignTokenizer:
     def chat_prompt(self, messages: Sequence[Mapping[str, str]]) -> list[int] | None:
         """The ids of a conversation (``[{"role": "user", "content": ...}]``), up to where the model answers.
 
-        A message that spells a special token stays what it says: plain characters.
+        A message that spells an added token stays what it says: plain characters. Only an answer's marks of reasoning
+        (``<think>``) stay what they are for the template, which cuts the reasoning out of earlier answers.
 
         Returns:
             None where the model has no chat template.
@@ -165,41 +165,63 @@ class ForeignTokenizer:
         """
         if self.chat_template is None:
             return None
-        plain: list[str] = []  # special tokens spelt in messages: stand-ins take their places until the template is filled
+        plain: list[str] = []  # added tokens spelt in messages: stand-ins take their places until the template is filled
 
         def stand_in(match: re.Match[str]) -> str:
             plain.append(match.group())
             return f"\ue000{len(plain) - 1}\ue001"
 
-        if spelt := self._special_pattern:
-            messages = [{**each, "content": spelt.sub(stand_in, each["content"])} for each in messages]
-        rendered = render_chat(self.chat_template, messages, self.special_tokens)
+        def safe(message: Mapping[str, str]) -> dict[str, str]:
+            spelt = self._spellings[message.get("role") == "assistant"]
+            return {name: spelt.sub(stand_in, said) if isinstance(said, str) else said for name, said in message.items()}
+
+        rendered = render_chat(self.chat_template, [safe(each) for each in messages], self.special_tokens)
         ids: list[int] = []
         for number, part in enumerate(re.split("\ue000([0-9]+)\ue001", rendered) if plain else [rendered]):
-            ids += self.encode(plain[int(part)]) if number % 2 else self._with_special(part)
+            ids += _ids(self._plain, plain[int(part)]) if number % 2 else _ids(self._marked, part)
         return ids
 
     @cached_property
-    def _special_pattern(self) -> re.Pattern[str] | None:
-        added = [token.content for token in self._tokenizer.get_added_tokens_decoder().values() if token.special]
-        spellings = [
-            *map(re.escape, sorted(added, key=len, reverse=True)),
-            "\ue000[0-9]+\ue001",
-        ]  # and what looks like a stand-in
-        return re.compile("|".join(spellings)) if added else None
+    def _spellings(self) -> tuple[re.Pattern[str], re.Pattern[str]]:
+        """What stands for an added token in a message, and what looks like a stand-in; then the same for answers."""
+        added = sorted((token.content for token in self._tokenizer.get_added_tokens_decoder().values()), key=len, reverse=True)
+        patterns = (
+            [*map(re.escape, tokens), "\ue000[0-9]+\ue001"]
+            for tokens in (added, [each for each in added if each not in _REASONING])
+        )
+        anyone, assistant = (re.compile("|".join(each)) for each in patterns)
+        return anyone, assistant
 
-    def _with_special(self, text: str) -> list[int]:
-        self._tokenizer.encode_special_tokens = False
-        try:
-            return self.encode(text)
-        finally:
-            self._tokenizer.encode_special_tokens = True
+    @cached_property
+    def _marked(self) -> Tokenizer:
+        """Reads every added token: for what a template writes. Another object, since the switch is shared by all threads."""
+        return _tokenizer(self.json, encode_special_tokens=False)
+
+    @cached_property
+    def _plain(self) -> Tokenizer:
+        """Reads no added token."""
+        return _tokenizer(json.dumps({**json.loads(self.json), "added_tokens": []}))
 
     def __reduce__(self) -> tuple[object, ...]:
         return ForeignTokenizer, (self.json, self.files, self._config)
 
     def __len__(self) -> int:
         return self.vocab_size
+
+
+def _tokenizer(text: str, encode_special_tokens: bool = True) -> Tokenizer:
+    tokenizer = Tokenizer.from_str(text)
+    tokenizer.encode_special_tokens = encode_special_tokens
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _ids(tokenizer: Tokenizer, text: str, add_special_tokens: bool = False) -> list[int]:
+    try:
+        return tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
+    except (UnicodeEncodeError, TypeError) as error:  # the one or the other, by the library's version
+        raise TokenizerError(f"a text that is no Unicode can't be encoded: {error}") from error
 
 
 def read_tokenizer(folder: Path, config: Mapping[str, Any]) -> MathTokenizer | ForeignTokenizer:

@@ -20,7 +20,7 @@ from .architecture import FAMILIES, family_of, from_huggingface
 from .errors import InteropError, UnsupportedModel
 from .gguf_structure import check_structure
 from .gguf_tokenizer import read_vocabulary, vocabulary_fields
-from .huggingface import AnyTokenizer, check_fit
+from .huggingface import AnyTokenizer, check_fit, expect_free
 from .weights import build_model, empty_model, their_name
 
 GgufType = Literal["float32", "float16", "bfloat16", "q8_0"]
@@ -111,14 +111,21 @@ def load_gguf(
     except (ValueError, IndexError, KeyError, OSError, OverflowError, TypeError, MemoryError) as error:
         raise InteropError(f"{path} is no GGUF file, or damaged or cut short ({error}): fetch it again") from error
     stored = {tensor.name: tensor for tensor in reader.tensors}
-    fields = _config_fields(metadata, stored, path)
-    config = from_huggingface(fields, str(path))
-    if _ROPE_FACTORS in stored:
-        factors = _dequantized(gguf, stored[_ROPE_FACTORS], path, torch.float32)
-        config.rope_scaling = llama3_from_factors(factors, config, metadata.get(_OUR_SCALING), str(path))
-    elif _OUR_SCALING in metadata:
-        config.rope_scaling = _our_scaling(metadata[_OUR_SCALING], str(path))
-    tokenizer = read_vocabulary(metadata, path)
+    try:
+        fields = _config_fields(metadata, stored, path)
+        config = from_huggingface(fields, str(path))
+        if _ROPE_FACTORS in stored:
+            factors = _dequantized(gguf, stored[_ROPE_FACTORS], path, torch.float32)
+            config.rope_scaling = llama3_from_factors(factors, config, metadata.get(_OUR_SCALING), str(path))
+        elif _OUR_SCALING in metadata:
+            config.rope_scaling = _our_scaling(metadata[_OUR_SCALING], str(path))
+        tokenizer = read_vocabulary(metadata, path)
+    except InteropError:
+        raise
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        raise InteropError(
+            f"{path} has a value of another kind, size or length than expected ({error}): take the model from another source"
+        ) from error
     check_fit(tokenizer, config.vocab_size, str(path))
     names = {llama_cpp_name(name): name for name, _ in empty_model(config, len(stored), str(path)).named_parameters()}
     paired = {"attn_q": config.num_attention_heads, "attn_k": config.kv_heads} if fields["model_type"] == "llama" else {}
@@ -256,11 +263,15 @@ def save_gguf(
     """
     path, gguf = Path(path), _gguf()
     family = family_of(model.config)
+    if family == "qwen2" and model.config.head_dim * model.config.num_attention_heads != model.config.hidden_size:
+        raise UnsupportedModel(
+            f"llama.cpp loads a qwen2 model only where the heads together are as wide as the hidden state, and this one has "
+            f"{model.config.num_attention_heads} heads of {model.config.head_dim} in {model.config.hidden_size}: export to huggingface"
+        )
     scaling = list(_scaling_metadata(model.config, family))
     check_fit(tokenizer, model.config.vocab_size, "this model")
     vocabulary = vocabulary_fields(tokenizer, model.config.vocab_size)
-    if path.exists():
-        raise InteropError(f"{path} is there already: choose another name, or delete it first")
+    expect_free(path, "gguf")
     aside = path.absolute().with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         aside.parent.mkdir(parents=True, exist_ok=True)

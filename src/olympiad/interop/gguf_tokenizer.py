@@ -31,6 +31,7 @@ _SAME = {
     **{"llama3": "llama-bpe", "llama-v3": "llama-bpe", "falcon3": "llama-bpe", "smaug-bpe": "llama-bpe"},
     **{"deepseek-r1-qwen": "qwen2", "megrez": "qwen2", "gpt2": "gpt-2"},
 }
+_OUR_ENDS = "olympiad.end_token_ids"  # llama.cpp has keys for three of them
 _IDS = {"bos": "bos", "eos": "eos", "pad": "padding", "unk": "unknown"}
 
 
@@ -53,7 +54,7 @@ def read_vocabulary(metadata: dict[str, Any], path: Path) -> MathTokenizer | For
     }
     if template := metadata.get("tokenizer.chat_template"):
         settings["chat_template"] = template
-    ends = [metadata.get(f"tokenizer.ggml.{key}_token_id") for key in ("eos", "eot", "eom")]
+    ends = metadata.get(_OUR_ENDS, []) + [metadata.get(f"tokenizer.ggml.{key}_token_id") for key in ("eos", "eot", "eom")]
     eos = list(dict.fromkeys(id for id in ends if id is not None))
     generation = {"bos_token_id": ids["bos"], "eos_token_id": eos, "pad_token_id": ids["pad"]}
     generation = {name: value for name, value in generation.items() if value not in (None, [])}
@@ -101,14 +102,26 @@ def vocabulary_fields(tokenizer: MathTokenizer | ForeignTokenizer, vocab_size: i
     """A tokenizer as keys and values of a GGUF file, filled up with unused tokens to the model's vocabulary.
 
     Raises:
-        UnsupportedModel: llama.cpp has no name for the way in which it cuts a text.
+        UnsupportedModel: llama.cpp has no name for the way in which it cuts a text, or would make other ids of one.
+        InteropError: no token ends a text.
     """
     content = json.loads(tokenizer.json)
     names = [name for name, cut in _CUTS.items() if _shape(cut) == _plain(content["pre_tokenizer"])]
+    advice = "Export to huggingface, and let llama.cpp's own converter try"
     if content["model"]["type"] != "BPE" or content["model"].get("byte_fallback") or not names:
         raise UnsupportedModel(
-            f"llama.cpp has no name that we know for this tokenizer: known are byte-level ones cut as {', '.join(_CUTS)}. "
-            "Export to huggingface, and let llama.cpp's own converter try"
+            f"llama.cpp has no name that we know for this tokenizer: known are byte-level ones cut as {', '.join(_CUTS)}. {advice}"
+        )
+    normalizer = content["normalizer"]
+    if normalizer not in (None, {"type": "NFC"}) or (normalizer and names[0] != "qwen2"):  # NFC: as everybody's Qwen files
+        raise UnsupportedModel(
+            f"llama.cpp does not normalise texts, and this tokenizer does ({json.dumps(normalizer)[:80]}). {advice}"
+        )
+    whole_words = bool(content["model"].get("ignore_merges"))
+    if isinstance(tokenizer, ForeignTokenizer) and whole_words != (names[0] == "llama-bpe"):
+        raise UnsupportedModel(
+            f"llama.cpp {'merges pieces up to' if whole_words else 'takes at once'} a word that is one token where a text is "
+            f"cut as {names[0]}, and this tokenizer does not (ignore_merges is {json.dumps(whole_words)}). {advice}"
         )
     tokens, kinds = [f"[PAD{id}]" for id in range(vocab_size)], [_UNUSED] * vocab_size
     for token, id in content["model"]["vocab"].items():
@@ -133,13 +146,21 @@ def _named_ids(tokenizer: MathTokenizer | ForeignTokenizer) -> list[tuple[str, A
         ids: dict[str, int | None] = {"bos": tokenizer.begin_id, "eos": tokenizer.end_id, "padding": tokenizer.pad_id}
         adds_begin, template = False, OUR_CHAT_TEMPLATE
     else:
-        ends = iter(tokenizer.end_ids)
-        ids = {"bos": tokenizer.id_of("bos_token"), "eos": next(ends, None), "eot": next(ends, None)}
+        own = tokenizer.id_of("eos_token")
+        if not tokenizer.end_ids:
+            raise InteropError(
+                "this tokenizer names no token that ends a text, and llama.cpp takes the one with the id 11 where a file names "
+                "none: add eos_token_id to generation_config.json"
+            )
+        ends = sorted(tokenizer.end_ids, key=lambda id: id != own)  # the tokenizer's own one first, the others in their order
+        ids = {"bos": tokenizer.id_of("bos_token"), **dict(zip(("eos", "eot", "eom"), ends, strict=False))}
         ids |= {"padding": tokenizer.id_of("pad_token"), "unknown": tokenizer.id_of("unk_token")}
         adds_begin = ids["bos"] is not None and tokenizer.prompt_ids("")[:1] == [ids["bos"]]
         template = tokenizer.chat_template  # type: ignore[assignment]
     fields: list[tuple[str, Any]] = [(f"tokenizer.ggml.{name}_token_id", id) for name, id in ids.items() if id is not None]
     fields.append(("tokenizer.ggml.add_bos_token", adds_begin))
+    if not isinstance(tokenizer, MathTokenizer):
+        fields.append((_OUR_ENDS, list(tokenizer.end_ids)))
     return [*fields, ("tokenizer.chat_template", template)] if template else fields
 
 

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -76,7 +76,9 @@ def save_huggingface(
     Raises:
         InteropError: the folder holds something already, can't be written, or no family of Transformers holds the model.
     """
-    fields = to_huggingface(model.config) | {"dtype": str(dtype).removeprefix("torch.")} | _token_ids(tokenizer, model)
+    # "torch_dtype" is the word of before Transformers 5, which others still look for.
+    types = dict.fromkeys(("dtype", "torch_dtype"), str(dtype).removeprefix("torch."))
+    fields = to_huggingface(model.config) | types | _token_ids(tokenizer, model)
     check_fit(tokenizer, model.config.vocab_size, "this model")
     with written_folder(Path(folder)) as aside:
         write_tensors(aside, model, dtype, shard_bytes)
@@ -85,11 +87,18 @@ def save_huggingface(
             (aside / name).write_bytes(content)
 
 
+def expect_free(out: Path, to: Literal["huggingface", "gguf"]) -> None:
+    """Raise an :class:`InteropError` where something stands in the way of what is to be written; an empty folder may become one."""
+    empty = to == "huggingface" and out.is_dir() and not any(out.iterdir())
+    if out.exists() and not empty:
+        what = "holds something already: choose another folder" if out.is_dir() else "is there already: choose another name"
+        raise InteropError(f"{out} {what}, or delete it first")
+
+
 @contextmanager
 def written_folder(folder: Path) -> Iterator[Path]:
     """A folder to fill, which takes its name when the block ends without an error and is gone otherwise."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InteropError(f"{folder} holds something already: choose another folder, or delete it first")
+    expect_free(folder, "huggingface")
     aside = folder.absolute().with_name(f".{folder.absolute().name}.{os.getpid()}.partial")
     try:
         aside.mkdir(parents=True)

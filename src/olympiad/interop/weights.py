@@ -19,7 +19,7 @@ from olympiad.model import MathTransformerConfig, MathTransformerDecoder
 from .errors import InteropError
 
 SHARD_BYTES = 5_000_000_000
-#: Files with weights, by preference: safe before pickled, whole before sharded.
+#: Files with weights, by preference as Transformers': safe before pickled, whole before sharded.
 SINGLE_FILES = ("model.safetensors", "pytorch_model.bin")
 _HEAD = "lm_head.weight"
 _EMBEDDING = "embed_tokens.weight"
@@ -41,11 +41,11 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         InteropError: no weights, missing or damaged files, an index that leads out of the folder, code in a pickle.
     """
     for single in SINGLE_FILES:
+        if (folder / single).exists():
+            return _read_file(folder / single)
         index = folder / f"{single}.index.json"
         if index.exists():
             return _read_shards(folder, index)
-        if (folder / single).exists():
-            return _read_file(folder / single)
     found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
     expected = ", ".join(f"{single} or {single}.index.json" for single in SINGLE_FILES)
     raise InteropError(f"{folder} holds no weights: expected {expected}, found {found}")
@@ -104,7 +104,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InteropError(f"can't read {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InteropError(f"{path} is not JSON ({error}): get it from its source again") from error
     if not isinstance(content, dict):
         raise InteropError(f"{path} holds a {type(content).__name__}, expected an object")

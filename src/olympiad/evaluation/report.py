@@ -71,7 +71,7 @@ def write_reports(folder: Path) -> dict[str, Any]:
     summaries = summarize_all(rows, settings)
     if not summaries:
         raise EvaluationError(f"{folder} holds no answers yet: nothing to report")
-    overlaps = _read_overlaps(folder)
+    overlaps = read_overlaps(folder)
     sections = sections_of(summaries, settings, overlaps)
     pictures, remark = _pictures(summaries, rows)
     _mark_contaminated(summaries, overlaps)
@@ -90,7 +90,8 @@ def write_reports(folder: Path) -> dict[str, Any]:
     return summaries
 
 
-def _read_overlaps(folder: Path) -> dict[str, Any]:
+def read_overlaps(folder: Path) -> dict[str, Any]:
+    """What is said of the model's training in an evaluation's folder; empty where nothing is."""
     try:
         overlaps = json.loads((folder / OVERLAPS).read_text(encoding="utf-8"))
         return overlaps if isinstance(overlaps, dict) else {}

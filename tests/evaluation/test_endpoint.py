@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from server import Server, completion
 
-from olympiad.evaluation.backends import Request
+from olympiad.evaluation.backends import Request, Response
 from olympiad.evaluation.endpoint import EndpointBackend, EndpointOptions, retry_after
 from olympiad.evaluation.errors import BackendError, EvaluationError
 from olympiad.evaluation.prompts import STYLES
@@ -166,11 +166,24 @@ def test_a_refused_request_is_a_response() -> None:
 
 def test_refusing_everything_is_an_error() -> None:
     """Guards against a whole evaluation of refusals, where the request is wrong for this server."""
-    with (
-        Server(lambda *_: (400, {}, b'{"error": "no such model"}')) as server,
-        pytest.raises(BackendError, match=r"refuses each request to 'm': status 400 .no such model"),
-    ):
-        texts(backend(server.url), requests(30))
+    for count in (2, 30):
+        got: list[Response] = []
+        with Server(lambda *_: (400, {}, b'{"error": "no such model"}')) as server:
+            with pytest.raises(BackendError, match=r"refuses each request to 'm': status 400 .no such model"):
+                got.extend(backend(server.url).complete(requests(count)))
+            assert len(server.asked) <= 12
+        assert not got, "refusals that are rows are never asked again"
+
+
+def test_refusals_before_the_first_answer() -> None:
+    """Guards against a prompt that is too long and comes first, or alone, and is lost, or holds up the others."""
+    refuse = 400, {}, b"too long"
+    with Server(lambda _, number: refuse if number < 3 else "ok") as server:
+        responses = list(backend(server.url, concurrency=1).complete(requests(5)))
+    assert [response.finish_reason for response in responses] == [*["refused"] * 3, "stop", "stop"]
+    with Server(lambda *_: refuse) as server:
+        (response,) = backend(server.url).complete(requests(1))
+    assert response.finish_reason == "refused"
 
 
 def test_answers_under_way_are_kept() -> None:

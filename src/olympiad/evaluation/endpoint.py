@@ -75,7 +75,8 @@ class _State:
     stop: threading.Event = field(default_factory=threading.Event)
     not_before: float = 0.0
     answered: int = 0
-    refusals: int = 0
+    held: list[Response] = field(default_factory=list)
+    """Refusals before the first answer: those of a server that refuses everything are none."""
 
 
 class EndpointBackend:
@@ -110,6 +111,9 @@ class EndpointBackend:
             state.stop.set()
         if failure is not None:
             raise failure
+        if len(state.held) > 1:
+            raise self._hopeless(state.held[0].refused)
+        yield from state.held
 
     def _work(self, state: _State) -> None:
         try:
@@ -119,7 +123,7 @@ class EndpointBackend:
                 if request is None:
                     break
                 if (response := self._answer(request, state)) is not None:
-                    state.results.put(response)
+                    self._hand_over(response, state)
         except BackendError as error:
             state.stop.set()
             state.results.put(error)
@@ -142,7 +146,7 @@ class EndpointBackend:
             try:
                 response = self._ask(request)
             except _Refused as refusal:
-                return self._refused(request, str(refusal), state)
+                return _refusal(request, str(refusal))
             except _Passing as error:
                 pause = min(LONGEST_PAUSE, self.options.first_pause * 2**tries) * random.uniform(0.75, 1.25)
                 if error.limited:
@@ -162,19 +166,24 @@ class EndpointBackend:
                 if state.stop.wait(pause if error.pause is None else error.pause):
                     return None
                 continue
-            with state.lock:
-                state.answered += 1
             return response
 
-    def _refused(self, request: Request, why: str, state: _State) -> Response:
+    def _hand_over(self, response: Response, state: _State) -> None:
+        """A refusal waits for the first answer to another request, which tells that it is the request's own fault."""
         with state.lock:
-            state.refusals += 1
-            hopeless = not state.answered and state.refusals >= MOST_REFUSALS
-        if hopeless:
-            raise BackendError(
-                f"{self.options.url} refuses each request to {self.model!r}: {why}; check the model's name and --style"
-            )
-        return Response(request, prompt=_shown(request), finish_reason="refused", refused=why)
+            state.answered += not response.refused
+            state.held.append(response)
+            if state.answered:
+                for each in state.held:
+                    state.results.put(each)
+                state.held.clear()
+        if len(state.held) >= MOST_REFUSALS:
+            raise self._hopeless(response.refused)
+
+    def _hopeless(self, why: str) -> BackendError:
+        return BackendError(
+            f"{self.options.url} refuses each request to {self.model!r}: {why}; check the model's name and --style"
+        )
 
     def _given_up(self, why: str) -> BackendError:
         return BackendError(
@@ -270,6 +279,10 @@ def _message(content: bytes) -> str:
 
 def _shown(request: Request) -> Any:
     return request.prompt.text if request.prompt.kind == "text" else [dict(message) for message in request.prompt.messages]
+
+
+def _refusal(request: Request, why: str) -> Response:
+    return Response(request, prompt=_shown(request), finish_reason="refused", refused=why)
 
 
 def _response(request: Request, content: bytes, chat: bool, seconds: float) -> Response:

@@ -235,3 +235,29 @@ def test_retry_after() -> None:
     assert retry_after("inf") is None
     assert retry_after("nan") is None
     assert retry_after("Fri, 31 Dec 2100 23:59:59 GMT") > 1e6  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("key", ["secret\rInjected: yes", "sécret"])
+def test_a_damaged_key_is_not_shown(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    """Guards against a key in an error message, and a header that the key brings along."""
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(EvaluationError, match="OPENAI_API_KEY holds") as caught:
+        backend("http://127.0.0.1:9/v1")
+    assert "cret" not in str(caught.value)
+
+
+def test_a_key_from_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against the line break at the end of a key's file."""
+    monkeypatch.setenv("OPENAI_API_KEY", " secret\r\n")
+    with Server(lambda *_: "ok") as server:
+        texts(backend(server.url), requests(1))
+    assert server.asked[0]["authorization"] == "Bearer secret"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_are_not_followed(status: int) -> None:
+    """Guards against a key that is told to another host, and a question that becomes a GET without one."""
+    with Server(lambda *_: "ok") as other, Server(lambda *_: (status, {"Location": f"{other.url}/x"}, b"")) as server:
+        with pytest.raises(BackendError, match=rf"{status} when.*sends to '{other.url}/x'.*--url"):
+            texts(backend(server.url, concurrency=1), requests(2))
+        assert (len(server.asked), len(other.asked)) == (1, 0)

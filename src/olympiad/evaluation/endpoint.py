@@ -53,6 +53,13 @@ class EndpointOptions(BaseModel):
     """Seconds before the second try; doubled each time, up to a minute."""
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """urllib would ask the other address without the question, and tell it the key."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
 class _Passing(Exception):
     """Another try may help. ``pause``: seconds that the server asked for, where it is a limit of rate."""
 
@@ -88,6 +95,10 @@ class EndpointBackend:
         self.model, self.options = model, options
         if not options.url.startswith(("http://", "https://")):
             raise EvaluationError(f"the endpoint is {options.url!r}, expected a URL such as http://localhost:8000/v1")
+        self._key = os.environ.get("OPENAI_API_KEY", "").strip()
+        if not (self._key.isascii() and self._key.isprintable()):  # it is not shown
+            raise EvaluationError("OPENAI_API_KEY holds a line break or another character that no key has: set it again")
+        self._opener = urllib.request.build_opener(_NoRedirects)
 
     def complete(self, requests: Iterable[Request]) -> Iterator[Response]:
         state = _State(iter(requests))
@@ -210,12 +221,12 @@ class EndpointBackend:
 
     def _post(self, path: str, body: dict[str, Any]) -> bytes:
         headers = {"Content-Type": "application/json", "User-Agent": "olympiad"}
-        if key := os.environ.get("OPENAI_API_KEY"):
-            headers["Authorization"] = f"Bearer {key}"
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
         url = f"{self.options.url.rstrip('/')}/{path}"
         post = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
         try:
-            with urllib.request.urlopen(post, timeout=self.options.timeout) as reply:
+            with self._opener.open(post, timeout=self.options.timeout) as reply:
                 content = reply.read(MAX_BYTES + 1)
         except urllib.error.HTTPError as error:
             raise self._status(error) from error
@@ -245,6 +256,8 @@ class EndpointBackend:
             403: "check OPENAI_API_KEY",
             404: "check the model's name, and that --url ends with /v1",
         }.get(error.code, "check --url")
+        if 300 <= error.code < 400 and (place := error.headers.get("Location")):
+            hint = f"it sends to {_one_line(place)!r}, where nothing is asked: if that is right, give its address up to /v1 (--url)"
         return BackendError(f"{self.options.url} answers with {what} when asked for {self.model!r}: {hint}")
 
 
@@ -274,7 +287,11 @@ def _message(content: bytes) -> str:
         text = error["message"] if isinstance(error, dict) else error or text
     except (ValueError, AttributeError, KeyError):
         pass
-    return " ".join(str(text).split())[:300]
+    return _one_line(str(text))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:300]
 
 
 def _shown(request: Request) -> Any:

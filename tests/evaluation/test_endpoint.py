@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -261,3 +262,73 @@ def test_redirects_are_not_followed(status: int) -> None:
         with pytest.raises(BackendError, match=rf"{status} when.*sends to '{other.url}/x'.*--url"):
             texts(backend(server.url, concurrency=1), requests(2))
         assert (len(server.asked), len(other.asked)) == (1, 0)
+
+
+def test_limits_without_a_time() -> None:
+    """Guards against asking thousands of times where the server says "in 0 seconds", or names a time that is over."""
+    for header in ("0", "Thu, 01 Jan 1970 00:00:00 GMT"):
+        with Server(lambda *_, header=header: (429, {"Retry-After": header}, b"")) as server:
+            with pytest.raises(BackendError, match="limits the rate"):
+                texts(backend(server.url, patience=1.0, first_pause=0.1), requests(4))
+            assert len(server.asked) < 40
+
+
+def test_a_failing_server_that_names_a_long_pause() -> None:
+    """Guards against an evaluation that sleeps for a day, and against asking again before the time that was named."""
+    started = time.monotonic()
+    with (
+        Server(lambda *_: (500, {"Retry-After": "86400"}, b"")) as server,
+        pytest.raises(BackendError, match=r"asks for a pause \(status 500\) beyond 1 seconds"),
+    ):
+        texts(backend(server.url, patience=1.0), requests(1))
+    assert time.monotonic() - started < 1
+    with Server(lambda _, number: "ok" if number else (500, {"Retry-After": "0.5"}, b"")) as server:
+        assert texts(backend(server.url), requests(1)) == {"0": "ok"}
+    assert time.monotonic() - started > 0.5
+
+
+@pytest.mark.parametrize(("concurrency", "failing"), [(1, {0}), (4, {0}), (4, {5, 6}), (4, {10, 11})])
+def test_a_request_that_always_fails(concurrency: int, failing: set[int]) -> None:
+    """Guards against one request that ends the evaluation of all others, each time it is started again."""
+
+    def answer(body: dict[str, Any], number: int) -> Any:
+        time.sleep(0.01)
+        return (500, {}, b"assertion failed") if body["seed"] in failing else "ok"
+
+    with Server(answer) as server:
+        responses = {each.request.id: each for each in backend(server.url, concurrency=concurrency).complete(requests(12))}
+    assert len(responses) == 12
+    assert {int(id) for id, each in responses.items() if each.refused} == failing
+    assert {each.refused for each in responses.values()} == {"", "status 500 (assertion failed), after 3 tries"}
+
+
+@pytest.mark.parametrize("reply", [(500, {}, b""), (502, {}, b""), (503, {}, b""), None])
+def test_a_server_that_breaks_down(reply: Any) -> None:
+    """Guards against rows of "no answer" for all that was under way when the server broke down."""
+    got: list[Response] = []
+    with (
+        Server(lambda _, number: "ok" if number < 8 else reply) as server,
+        pytest.raises(BackendError, match="no answer from"),
+    ):
+        got.extend(backend(server.url).complete(requests(40)))
+    assert [each.refused for each in got] == [""] * 8
+
+
+def test_an_answer_in_drops() -> None:
+    """Guards against an answer of which a byte comes now and then, for ever."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip() -> None:
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(100_000)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+                for _ in range(100):
+                    connection.sendall(b" ")
+                    time.sleep(0.05)
+
+        threading.Thread(target=drip, daemon=True).start()
+        started = time.monotonic()
+        with pytest.raises(BackendError, match=r"no answer within 0.4 seconds"):
+            texts(backend(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", timeout=0.4, attempts=1), requests(1))
+        assert time.monotonic() - started < 2

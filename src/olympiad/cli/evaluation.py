@@ -57,6 +57,8 @@ def evaluate(arguments: list[str]) -> None:
             raise UserError("--rejudge is of a finished evaluation: olympiad evaluate --recompute FOLDER --rejudge")
         elif not model:
             raise UserError("olympiad evaluate needs a model: olympiad evaluate runs/NAME --benchmarks math500,gsm8k")
+        elif batch_size < 1:
+            raise UserError(f"--batch-size is {batch_size}, expected at least 1")
         else:
             run(model, benchmarks, backend, out, options, {"endpoint": endpoint, "batch_size": batch_size})
 

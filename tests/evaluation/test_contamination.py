@@ -119,3 +119,18 @@ def test_not_known_is_not_for_ever(tmp_path: Path) -> None:
     assert not known()
     (model / "other.pt").unlink()
     assert known()
+
+
+def test_half_an_evaluation_is_compared_again(tmp_path: Path) -> None:
+    """Guards against problems that were asked after the comparison, and count as new."""
+    model, folder = tmp_path / "model", tmp_path / "evaluation"
+    model.mkdir()
+    (model / "run.toml").write_text('[data]\ntrain = ["sample"]\n')
+    trained = split_dataset(create_sample_problems()).train[0]
+    asked = Task(Benchmark("b", "b"), (MathProblem("new", "What is this?", answer="42"), trained))
+    evaluate(folder, Parrot(lambda *_: "42"), asked, model=str(model))
+    results, content = folder / "results.jsonl", (folder / "results.jsonl").read_bytes()
+    for rows, found in ((content.splitlines(keepends=True)[0], {}), (content, {"b": {trained.id: "exact"}})):
+        results.write_bytes(rows)
+        note_overlaps(folder)
+        assert json.loads((folder / "contamination.json").read_text())["problems"] == found

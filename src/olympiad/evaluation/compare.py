@@ -48,8 +48,8 @@ def compare_runs(before: Path, after: Path) -> tuple[list[Comparison], list[str]
     notes = _differences(*settings)
     comparisons = []
     for name in shared:
-        for folder, held, about in zip((before, after), rows, settings, strict=True):
-            notes += _shortcomings(name, folder, held[name], about["benchmarks"].get(name, {}))
+        for folder, answers, about in zip((before, after), rows, settings, strict=True):
+            notes += _shortcomings(name, folder, answers[name], about["benchmarks"].get(name, {}))
         found = compare_rows(name, rows[0][name], rows[1][name], notes)
         if found is None:
             notes.append(f"{name}: no problem that both runs can be judged on")

@@ -29,27 +29,28 @@ MOST_DOCUMENTS = 300_000  # in all: some minutes
 
 
 def note_overlaps(folder: Path) -> None:
-    """Write what is known of an evaluation's problems into its folder, unless it is known already.
+    """Write what is known of an evaluation's problems into its folder, unless it is known of all of them already.
 
     Raises:
         EvaluationError: the folder holds no evaluation.
         OutputError: it can't be written.
     """
     settings = read_settings(folder)
-    if read_overlaps(folder).get("known"):
-        return
     problems: dict[str, dict[str, MathProblem]] = {}
     for row in read_results(folder):
         problem = MathProblem(row["problem_id"], row["problem"], answer=row["gold"])
         problems.setdefault(row["benchmark"], {})[problem.id] = problem
-    tasks = [Task(Benchmark(name, name), tuple(asked.values())) for name, asked in problems.items()]
+    asked, earlier = sum(map(len, problems.values())), read_overlaps(folder)
+    if earlier.get("known") and earlier.get("asked", asked) == asked:
+        return
+    tasks = [Task(Benchmark(name, name), tuple(each.values())) for name, each in problems.items()]
     model = settings["model"]
     if settings_of(model, "", "", [], EvaluationOptions())["weights"] == settings.get("weights"):
         found = find_overlaps(model, tasks)
     else:
         found = _unknown(f"{model} is gone, or holds other weights than were evaluated")
     with written(folder / OVERLAPS) as file:
-        file.write(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        file.write(json.dumps({**found, "asked": asked}, indent=1, ensure_ascii=False) + "\n")
 
 
 def find_overlaps(model: str, tasks: Sequence[Task]) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def _write_pictures(folder: Path, pictures: Mapping[str, bytes]) -> None:
             (folder / name).write_bytes(png)
     except OSError as error:
         raise OutputError(
-            f"can't write the pictures into {folder}: {error.strerror}; make room or give way there, then "
+            f"can't write the pictures into {folder}: {error.strerror}; make room, or move away what is there, then "
             f"olympiad evaluate --recompute {folder.parent}"
         ) from error
 

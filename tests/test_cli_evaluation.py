@@ -66,6 +66,7 @@ def test_from_question_to_comparison(tmp_path: Path, capsys: pytest.CaptureFixtu
         (["m", "--benchmarks", "FILE", "--backend", "opena"], "did you mean 'openai'"),
         (["m", "--benchmarks", "FILE", "--style", "chatt"], "did you mean 'chat'"),
         (["m", "--benchmarks", "FILE", "--backend", "openai", "--url", "x"], "expected a URL"),
+        (["/nowhere.pt", "--benchmarks", "FILE", "--batch-size", "0"], "--batch-size is 0, expected at least 1"),
         (["/nowhere.pt", "--benchmarks", "FILE"], "/nowhere.pt"),
         (["--recompute", "/nowhere"], "holds no evaluation"),
     ],

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,3 +34,21 @@ def test_links_lead_somewhere(page: Path) -> None:
         file = (page.parent / path).resolve() if path else page
         assert file.exists(), f"{page.name} links to {target}"
         assert not anchor or anchor in anchors(file), f"{page.name} links to {target}"
+
+
+def test_an_evaluation_from_python(tmp_path: Path) -> None:
+    """Guards against an example that works at a prompt and crashes as a script, when the judge's processes import it."""
+    (example,) = re.findall(
+        r"## From Python\n+```python\n(.*?)```", (REPOSITORY / "docs" / "evaluation.md").read_text(), re.DOTALL
+    )
+    instead = (
+        "import olympiad.evaluation\nfrom made import Parrot, right, task\n"
+        "olympiad.evaluation.load_task = lambda benchmark, limit: task(2, name=benchmark.name)\n"
+        "olympiad.evaluation.create_backend = lambda *_: Parrot(right)\n"
+    )
+    (tmp_path / "mine.py").write_text(instead + example)
+    paths = [str(REPOSITORY / "tests" / "evaluation"), str(REPOSITORY / "src"), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, "mine.py"]
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert (ran.returncode, ran.stdout) == (0, "1.0\n"), ran.stderr

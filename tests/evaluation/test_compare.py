@@ -32,7 +32,12 @@ def test_what_differs_is_told(tmp_path: Path) -> None:
     evaluate(tmp_path / "a", Parrot(right), task(3), temperature=0.5)
     evaluate(tmp_path / "b", Parrot(right), task(5, samples=2), seed=4)
     (found,), notes = compare_runs(tmp_path / "a", tmp_path / "b")
-    assert notes == ["temperature differs: 0.5 and None", "seed differs: 0 and 4", "sums: samples differs: 1 and 2"]
+    assert notes == [
+        "temperature differs: 0.5 and None",
+        "seed differs: 0 and 4",
+        "sums: samples differs: 1 and 2",
+        "sums: 2 problems are in the second run only and are left out (sum/3, ...)",
+    ]
     assert (found.paired.problems, found.only_before, found.only_after) == (3, 0, 2)
 
 
@@ -45,7 +50,9 @@ def test_changed_and_unjudgeable_problems_are_left_out() -> None:
     assert found is not None
     assert found.paired.problems == 1
     assert found.paired.difference == -1
-    assert "1 problems have another text" in notes[0]
+    kinds = ("have another text", "are in the first run only", "are in the second run only", "can't be judged in one run")
+    for note, kind in zip(notes, kinds, strict=True):
+        assert note.startswith(f"b: 1 problems {kind}")
     assert compare_rows("b", [row("a")], [row("z")], notes) is None
 
 
@@ -57,3 +64,20 @@ def test_nothing_in_common(tmp_path: Path) -> None:
         compare_runs(tmp_path / "a", tmp_path / "b")
     with pytest.raises(EvaluationError, match="holds no evaluation"):
         compare_runs(tmp_path / "a", tmp_path / "c")
+
+
+def test_shortcomings_of_one_run_are_told(tmp_path: Path) -> None:
+    """Guards against half an evaluation, or a model that was trained on the problems, beside a whole and honest one."""
+    a, b = tmp_path / "a", tmp_path / "b"
+    evaluate(a, Parrot(right), task(6, samples=2))
+    evaluate(b, Parrot(right), task(6, samples=2), model="n")
+    results = b / "results.jsonl"
+    results.write_bytes(b"".join(results.read_bytes().splitlines(keepends=True)[:5]))
+    (a / "contamination.json").write_text('{"known": true, "problems": {"sums": {"sum/0": "exact"}}}')
+    comparisons, notes = compare_runs(a, b)
+    assert notes == [
+        f"sums: the model of {a} was trained on 1 of these problems",
+        f"sums: {b} is not finished: 5 of 12 answers",
+        "sums: 3 problems are in the first run only and are left out (sum/3, ...)",
+    ]
+    assert "> sums: 3 problems are in the first run only" in as_markdown(comparisons, notes, "a", "b")

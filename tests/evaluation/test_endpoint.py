@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from server import Server, completion
 
-from olympiad.evaluation.backends import Request
+from olympiad.evaluation.backends import Request, Response
 from olympiad.evaluation.endpoint import EndpointBackend, EndpointOptions, retry_after
 from olympiad.evaluation.errors import BackendError, EvaluationError
 from olympiad.evaluation.prompts import STYLES
@@ -166,11 +167,24 @@ def test_a_refused_request_is_a_response() -> None:
 
 def test_refusing_everything_is_an_error() -> None:
     """Guards against a whole evaluation of refusals, where the request is wrong for this server."""
-    with (
-        Server(lambda *_: (400, {}, b'{"error": "no such model"}')) as server,
-        pytest.raises(BackendError, match=r"refuses each request to 'm': status 400 .no such model"),
-    ):
-        texts(backend(server.url), requests(30))
+    for count in (2, 30):
+        got: list[Response] = []
+        with Server(lambda *_: (400, {}, b'{"error": "no such model"}')) as server:
+            with pytest.raises(BackendError, match=r"refuses each request to 'm': status 400 .no such model"):
+                got.extend(backend(server.url).complete(requests(count)))
+            assert len(server.asked) <= 12
+        assert not got, "refusals that are rows are never asked again"
+
+
+def test_refusals_before_the_first_answer() -> None:
+    """Guards against a prompt that is too long and comes first, or alone, and is lost, or holds up the others."""
+    refuse = 400, {}, b"too long"
+    with Server(lambda _, number: refuse if number < 3 else "ok") as server:
+        responses = list(backend(server.url, concurrency=1).complete(requests(5)))
+    assert [response.finish_reason for response in responses] == [*["refused"] * 3, "stop", "stop"]
+    with Server(lambda *_: refuse) as server:
+        (response,) = backend(server.url).complete(requests(1))
+    assert response.finish_reason == "refused"
 
 
 def test_answers_under_way_are_kept() -> None:
@@ -222,3 +236,99 @@ def test_retry_after() -> None:
     assert retry_after("inf") is None
     assert retry_after("nan") is None
     assert retry_after("Fri, 31 Dec 2100 23:59:59 GMT") > 1e6  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("key", ["secret\rInjected: yes", "sécret"])
+def test_a_damaged_key_is_not_shown(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    """Guards against a key in an error message, and a header that the key brings along."""
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(EvaluationError, match="OPENAI_API_KEY holds") as caught:
+        backend("http://127.0.0.1:9/v1")
+    assert "cret" not in str(caught.value)
+
+
+def test_a_key_from_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against the line break at the end of a key's file."""
+    monkeypatch.setenv("OPENAI_API_KEY", " secret\r\n")
+    with Server(lambda *_: "ok") as server:
+        texts(backend(server.url), requests(1))
+    assert server.asked[0]["authorization"] == "Bearer secret"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_are_not_followed(status: int) -> None:
+    """Guards against a key that is told to another host, and a question that becomes a GET without one."""
+    with Server(lambda *_: "ok") as other, Server(lambda *_: (status, {"Location": f"{other.url}/x"}, b"")) as server:
+        with pytest.raises(BackendError, match=rf"{status} when.*sends to '{other.url}/x'.*--url"):
+            texts(backend(server.url, concurrency=1), requests(2))
+        assert (len(server.asked), len(other.asked)) == (1, 0)
+
+
+def test_limits_without_a_time() -> None:
+    """Guards against asking thousands of times where the server says "in 0 seconds", or names a time that is over."""
+    for header in ("0", "Thu, 01 Jan 1970 00:00:00 GMT"):
+        with Server(lambda *_, header=header: (429, {"Retry-After": header}, b"")) as server:
+            with pytest.raises(BackendError, match="limits the rate"):
+                texts(backend(server.url, patience=1.0, first_pause=0.1), requests(4))
+            assert len(server.asked) < 40
+
+
+def test_a_failing_server_that_names_a_long_pause() -> None:
+    """Guards against an evaluation that sleeps for a day, and against asking again before the time that was named."""
+    started = time.monotonic()
+    with (
+        Server(lambda *_: (500, {"Retry-After": "86400"}, b"")) as server,
+        pytest.raises(BackendError, match=r"asks for a pause \(status 500\) beyond 1 seconds"),
+    ):
+        texts(backend(server.url, patience=1.0), requests(1))
+    assert time.monotonic() - started < 1
+    with Server(lambda _, number: "ok" if number else (500, {"Retry-After": "0.5"}, b"")) as server:
+        assert texts(backend(server.url), requests(1)) == {"0": "ok"}
+    assert time.monotonic() - started > 0.5
+
+
+@pytest.mark.parametrize(("concurrency", "failing"), [(1, {0}), (4, {0}), (4, {5, 6}), (4, {10, 11})])
+def test_a_request_that_always_fails(concurrency: int, failing: set[int]) -> None:
+    """Guards against one request that ends the evaluation of all others, each time it is started again."""
+
+    def answer(body: dict[str, Any], number: int) -> Any:
+        time.sleep(0.01)
+        return (500, {}, b"assertion failed") if body["seed"] in failing else "ok"
+
+    with Server(answer) as server:
+        responses = {each.request.id: each for each in backend(server.url, concurrency=concurrency).complete(requests(12))}
+    assert len(responses) == 12
+    assert {int(id) for id, each in responses.items() if each.refused} == failing
+    assert {each.refused for each in responses.values()} == {"", "status 500 (assertion failed), after 3 tries"}
+
+
+@pytest.mark.parametrize("reply", [(500, {}, b""), (502, {}, b""), (503, {}, b""), None])
+def test_a_server_that_breaks_down(reply: Any) -> None:
+    """Guards against rows of "no answer" for all that was under way when the server broke down."""
+    got: list[Response] = []
+    with (
+        Server(lambda _, number: "ok" if number < 8 else reply) as server,
+        pytest.raises(BackendError, match="no answer from"),
+    ):
+        got.extend(backend(server.url).complete(requests(40)))
+    assert [each.refused for each in got] == [""] * 8
+
+
+def test_an_answer_in_drops() -> None:
+    """Guards against an answer of which a byte comes now and then, for ever."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip() -> None:
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(100_000)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+                for _ in range(100):
+                    connection.sendall(b" ")
+                    time.sleep(0.05)
+
+        threading.Thread(target=drip, daemon=True).start()
+        started = time.monotonic()
+        with pytest.raises(BackendError, match=r"no answer within 0.4 seconds"):
+            texts(backend(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", timeout=0.4, attempts=1), requests(1))
+        assert time.monotonic() - started < 2

@@ -16,6 +16,7 @@ from made import Parrot, evaluate, right, task
 from olympiad.evaluation import report
 from olympiad.evaluation.errors import EvaluationError
 from olympiad.evaluation.report import write_reports
+from olympiad.files import OutputError
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\" ' | ` [x](javascript:alert(3)) \x1b[31m \u202e $\\frac{1}{2}$"
 
@@ -131,6 +132,22 @@ def test_without_matplotlib(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "matplotlib.style", None)
     write_reports(folder)
     assert "pip install &#x27;olympiad[plots]&#x27;" in (folder / "report.html").read_text()
+
+
+def test_pictures_of_an_earlier_report(tmp_path: Path) -> None:
+    """Guards against a traceback where they can't be written, and old pictures that are taken for those of this report."""
+    evaluate(tmp_path, Parrot(right), task(3))
+    images = tmp_path / "report-images"
+    images.write_text("")
+    with pytest.raises(OutputError, match=r"can't write the pictures into .*report-images: .*--recompute"):
+        write_reports(tmp_path)
+    images.unlink()
+    images.mkdir()
+    for name in ("99-gone.png", "mine.png"):
+        (images / name).write_bytes(b"")
+    write_reports(tmp_path)
+    shown = set(re.findall(r"report-images/([^)]+)", (tmp_path / "report.md").read_text()))
+    assert {each.name for each in images.iterdir()} == shown | {"mine.png"}
 
 
 def test_unfinished_and_contaminated(folder: Path) -> None:

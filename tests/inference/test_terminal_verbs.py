@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from olympiad.cli import main
+from olympiad.errors import UserError
+from olympiad.inference.chat import Chat
+from olympiad.model.sampling import SamplingOptions
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +115,54 @@ def test_models_that_are_not_there(verb: str, tmp_path: Path, capsys: pytest.Cap
     with pytest.raises(SystemExit):
         main([verb, "model", *problem, "--sampels", "3"])
     assert "Unrecognized options: --sampels" in capsys.readouterr().err
+
+
+class Scripted:
+    """An engine with a context of 12 words, that does what it is told to, one thing a question."""
+
+    def __init__(self, *acts: str | BaseException) -> None:
+        self.acts, self.tokenizer, self.max_length, self.asked = list(acts), self, 12, list[int]()
+
+    def chat_prompt(self, messages: list[dict[str, str]]) -> list[int]:
+        return [1] * sum(len(each["content"].split()) for each in messages)
+
+    def generate(self, prompts: list[list[int]], _: SamplingOptions, on_token: Callable[[int, int, str], None]) -> None:
+        self.asked.append(len(prompts[0]))
+        act = self.acts.pop(0)
+        if isinstance(act, BaseException):
+            raise act
+        on_token(0, 0, act)
+
+
+def talk(monkeypatch: pytest.MonkeyPatch, engine: Scripted, *lines: str, temperature: float = 0.0) -> tuple[list[str], str]:
+    """What is in the conversation at the end, and what was printed."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
+    talking = Chat(engine, SamplingOptions(temperature=temperature), Console(file=io.StringIO(), width=200))  # type: ignore[arg-type]
+    talking.run()
+    return [each["content"] for each in talking.messages], talking.console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), UserError("broken")])
+def test_a_retry_that_fails_keeps_the_answer(monkeypatch: pytest.MonkeyPatch, failure: BaseException) -> None:
+    """Guards against question and answer that are lost when the second answer does not come."""
+    engine = Scripted("first", failure, "second")
+    assert talk(monkeypatch, engine, "Why?", "/retry", temperature=0.7)[0] == ["Why?", "first"]
+    engine = Scripted("first", failure, "second")
+    assert talk(monkeypatch, engine, "Why?", "/retry", "/retry", temperature=0.7)[0] == ["Why?", "second"]
+
+
+def test_a_retry_without_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against the same answer again, after waiting for it."""
+    engine = Scripted("first")
+    said, printed = talk(monkeypatch, engine, "Why?", "/retry")
+    assert said == ["Why?", "first"]
+    assert "the temperature is 0, so the answer would be the same: /temperature 0.7 first" in printed
+
+
+def test_a_full_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against "shorten it" for ever, where it is the conversation that is too long."""
+    engine = Scripted("one two three four five six", "seven")
+    said, printed = talk(monkeypatch, engine, "a b c d", "e f g", "/clear", "e f g")
+    assert "the conversation has 13 tokens, the model a context of 12: /clear forgets it" in printed
+    assert said == ["e f g", "seven"]
+    assert engine.asked == [4, 3]

@@ -1,6 +1,5 @@
 """``olympiad evaluate``, ``olympiad evaluate-steps`` and ``olympiad compare``."""
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -46,16 +45,20 @@ def evaluate(arguments: list[str]) -> None:
             rejudge: with --recompute, judge its answers again before.
         """
         if recompute is not None:
+            from olympiad.evaluation.contamination import note_overlaps
             from olympiad.evaluation.report import write_reports
             from olympiad.evaluation.runner import rejudge as judge_again
 
             if rejudge:
                 print(f"{judge_again(recompute):,} verdicts changed")
+            note_overlaps(recompute)  # its run may be there by now
             show_summaries(write_reports(recompute), recompute)
         elif rejudge:
             raise UserError("--rejudge is of a finished evaluation: olympiad evaluate --recompute FOLDER --rejudge")
         elif not model:
             raise UserError("olympiad evaluate needs a model: olympiad evaluate runs/NAME --benchmarks math500,gsm8k")
+        elif batch_size < 1:
+            raise UserError(f"--batch-size is {batch_size}, expected at least 1")
         else:
             run(model, benchmarks, backend, out, options, {"endpoint": endpoint, "batch_size": batch_size})
 
@@ -66,9 +69,9 @@ def run(model: str, benchmarks: str, backend: str, out: Path | None, options: An
     """One evaluation, from the names of its parts to the report."""
     from olympiad.evaluation.backends import BACKENDS, create_backend
     from olympiad.evaluation.benchmarks import load_task, parse_benchmarks
-    from olympiad.evaluation.contamination import find_overlaps
+    from olympiad.evaluation.contamination import note_overlaps
     from olympiad.evaluation.prompts import find_style
-    from olympiad.evaluation.report import OVERLAPS, write_reports
+    from olympiad.evaluation.report import write_reports
     from olympiad.evaluation.runner import run_evaluation, settings_of
 
     chosen = parse_benchmarks(benchmarks)
@@ -103,9 +106,7 @@ def run(model: str, benchmarks: str, backend: str, out: Path | None, options: An
             )
 
         run_evaluation(folder, answering, tasks, settings, options, progress)
-    if not (folder / OVERLAPS).exists():
-        with written(folder / OVERLAPS) as file:
-            file.write(json.dumps(find_overlaps(model, tasks), indent=1, ensure_ascii=False) + "\n")
+    note_overlaps(folder)
     show_summaries(write_reports(folder), folder)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from .errors import EvaluationError
 from .metrics import Row, grouped, problem_scores
+from .report import read_overlaps
 from .runner import read_results, read_settings
 from .statistics import Paired, paired
 
@@ -47,6 +48,8 @@ def compare_runs(before: Path, after: Path) -> tuple[list[Comparison], list[str]
     notes = _differences(*settings)
     comparisons = []
     for name in shared:
+        for folder, answers, about in zip((before, after), rows, settings, strict=True):
+            notes += _shortcomings(name, folder, answers[name], about["benchmarks"].get(name, {}))
         found = compare_rows(name, rows[0][name], rows[1][name], notes)
         if found is None:
             notes.append(f"{name}: no problem that both runs can be judged on")
@@ -67,7 +70,13 @@ def compare_rows(name: str, before: Sequence[Row], after: Sequence[Row], notes: 
         {id: sum(each) / len(each) for id, each in problem_scores(rows).items() if each and id not in changed}
         for rows in (before, after)
     ]
+    for ids, others, run in ((texts[0], texts[1], "first"), (texts[1], texts[0], "second")):
+        if alone := [id for id in ids if id not in others]:
+            notes.append(f"{name}: {len(alone):,} problems are in the {run} run only and are left out ({alone[0]}, ...)")
     common = [id for id in scores[0] if id in scores[1]]
+    unjudged = sum(id in texts[1] and id not in changed for id in texts[0]) - len(common)
+    if unjudged:
+        notes.append(f"{name}: {unjudged:,} problems can't be judged in one run or both and are left out")
     if not common:
         return None
     old, new = ([each[id] for id in common] for each in scores)
@@ -83,6 +92,17 @@ def compare_rows(name: str, before: Sequence[Row], after: Sequence[Row], notes: 
         len(texts[0]) - len(common),
         len(texts[1]) - len(common),
     )
+
+
+def _shortcomings(name: str, folder: Path, rows: Sequence[Row], about: Mapping[str, Any]) -> list[str]:
+    """Why one run's score of a benchmark may not be what it looks like."""
+    notes = []
+    planned = about.get("problems", 0) * about.get("samples", 1)
+    if len(rows) < planned:
+        notes.append(f"{name}: {folder} is not finished: {len(rows):,} of {planned:,} answers")
+    if trained := read_overlaps(folder).get("problems", {}).get(name):
+        notes.append(f"{name}: the model of {folder} was trained on {len(trained):,} of these problems")
+    return notes
 
 
 def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,8 @@
 
 What may pass is tried again, with growing pauses: no connection, a timeout, status 408, 409, 425, 429 and 5xx, an answer
 that is none. After 429 nobody asks until the time that the server named. What won't pass ends the evaluation, except a
-single request that is refused (too long for the model): that becomes a response which says so.
+single request that is refused (too long for the model), or fails each time while others are answered: that becomes a
+response which says so.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import queue
 import random
+import socket
 import threading
 import time
 import urllib.error
@@ -48,17 +50,24 @@ class EndpointOptions(BaseModel):
     attempts: int = Field(default=6, ge=1)
     """Tries of a request; waiting for a rate limit is none."""
     patience: float = Field(default=3_600.0, ge=0)
-    """Seconds that a request waits for rate limits, in all."""
+    """Seconds that a request waits for rate limits, in all, and the longest pause that a server may ask for."""
     first_pause: float = Field(default=0.5, ge=0)
     """Seconds before the second try; doubled each time, up to a minute."""
 
 
-class _Passing(Exception):
-    """Another try may help. ``pause``: seconds that the server asked for, where it is a limit of rate."""
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """urllib would ask the other address without the question, and tell it the key."""
 
-    def __init__(self, reason: str, pause: float | None = None, limited: bool = False) -> None:
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+class _Passing(Exception):
+    """Another try may help. ``pause``: seconds that the server asked for. ``down``: nobody is there, whatever is asked."""
+
+    def __init__(self, reason: str, pause: float | None = None, limited: bool = False, down: bool = False) -> None:
         super().__init__(reason)
-        self.pause, self.limited = pause, limited
+        self.pause, self.limited, self.down = pause or 0.0, limited, down
 
 
 class _Refused(Exception):
@@ -75,7 +84,11 @@ class _State:
     stop: threading.Event = field(default_factory=threading.Event)
     not_before: float = 0.0
     answered: int = 0
-    refusals: int = 0
+    held: list[Response] = field(default_factory=list)
+    """Refusals before the first answer: those of a server that refuses everything are none."""
+    failing: list[tuple[Response, bool]] = field(default_factory=list)
+    """Requests that failed each time, until somebody gets through; and whether others did since they began."""
+    exhausted: bool = False
 
 
 class EndpointBackend:
@@ -87,6 +100,10 @@ class EndpointBackend:
         self.model, self.options = model, options
         if not options.url.startswith(("http://", "https://")):
             raise EvaluationError(f"the endpoint is {options.url!r}, expected a URL such as http://localhost:8000/v1")
+        self._key = os.environ.get("OPENAI_API_KEY", "").strip()
+        if not (self._key.isascii() and self._key.isprintable()):  # it is not shown
+            raise EvaluationError("OPENAI_API_KEY holds a line break or another character that no key has: set it again")
+        self._opener = urllib.request.build_opener(_NoRedirects)
 
     def complete(self, requests: Iterable[Request]) -> Iterator[Response]:
         state = _State(iter(requests))
@@ -110,16 +127,24 @@ class EndpointBackend:
             state.stop.set()
         if failure is not None:
             raise failure
+        for response, others in state.failing:
+            if not others:
+                raise self._given_up(response.refused)
+            yield response
+        if len(state.held) > 1:
+            raise self._hopeless(state.held[0].refused)
+        yield from state.held
 
     def _work(self, state: _State) -> None:
         try:
             while not state.stop.is_set():
                 with state.lock:
                     request = next(state.waiting, None)
+                    state.exhausted |= request is None
                 if request is None:
                     break
                 if (response := self._answer(request, state)) is not None:
-                    state.results.put(response)
+                    self._hand_over(response, state)
         except BackendError as error:
             state.stop.set()
             state.results.put(error)
@@ -132,49 +157,73 @@ class EndpointBackend:
             state.results.put(None)
 
     def _answer(self, request: Request, state: _State) -> Response | None:
-        """The response; None when told to stop."""
-        tries, limited_until = 0, time.monotonic() + self.options.patience
+        """The response; None when told to stop, or when it failed and has to wait for others."""
+        tries, limits, limited_until = 0, 0, time.monotonic() + self.options.patience
+        began = again = state.answered
         while True:
             if state.stop.wait(max(0.0, state.not_before - time.monotonic())):
                 return None
             if time.monotonic() < state.not_before:
                 continue
+            if tries <= 1:  # counted from the second try on: a server that just broke down answered before
+                again = state.answered
             try:
-                response = self._ask(request)
+                return self._ask(request)
             except _Refused as refusal:
-                return self._refused(request, str(refusal), state)
+                return _refusal(request, str(refusal))
             except _Passing as error:
-                pause = min(LONGEST_PAUSE, self.options.first_pause * 2**tries) * random.uniform(0.75, 1.25)
+                if error.pause > self.options.patience or (error.limited and time.monotonic() > limited_until):
+                    what = "limits the rate" if error.limited else "asks for a pause"
+                    raise self._given_up(f"it {what} ({error}) beyond {self.options.patience:g} seconds") from error
+                doubled = 2 ** min(limits if error.limited else tries, 16)
+                own = min(LONGEST_PAUSE, self.options.first_pause * doubled) * random.uniform(0.75, 1.25)
+                pause = max(own, error.pause)  # "at once" is no answer to the question when
                 if error.limited:
                     with state.lock:
-                        state.not_before = max(
-                            state.not_before, time.monotonic() + (pause if error.pause is None else error.pause)
-                        )
-                    if time.monotonic() > limited_until or (error.pause or 0) > self.options.patience:
-                        raise self._given_up(
-                            f"it limits the rate ({error}) beyond {self.options.patience:g} seconds"
-                        ) from error
-                    tries += error.pause is None and tries < 8  # a longer pause each time, but no end to tries
+                        state.not_before = max(state.not_before, time.monotonic() + pause)
+                    limits += error.pause < self.options.first_pause  # a longer pause each time, but no end to tries
                     continue
                 tries += 1
                 if tries >= self.options.attempts:
-                    raise self._given_up(f"{error}, after {tries} tries") from error
-                if state.stop.wait(pause if error.pause is None else error.pause):
+                    why = f"{error}, after {tries} tries"
+                    if error.down:
+                        raise self._given_up(why) from error
+                    return self._failed(_refusal(request, why), began, again, state)
+                if state.stop.wait(pause):
                     return None
-                continue
-            with state.lock:
-                state.answered += 1
-            return response
 
-    def _refused(self, request: Request, why: str, state: _State) -> Response:
+    def _failed(self, response: Response, began: int, again: int, state: _State) -> Response | None:
+        """Of a request that failed each time: where others were answered meanwhile it is at fault, else it waits for that.
+
+        Two that wait while there is more to ask: nobody gets through.
+        """
         with state.lock:
-            state.refusals += 1
-            hopeless = not state.answered and state.refusals >= MOST_REFUSALS
-        if hopeless:
-            raise BackendError(
-                f"{self.options.url} refuses each request to {self.model!r}: {why}; check the model's name and --style"
-            )
-        return Response(request, prompt=_shown(request), finish_reason="refused", refused=why)
+            if state.answered > again:
+                return response
+            state.failing.append((response, state.answered > began))
+            if len(state.failing) < 2 or state.exhausted:
+                return None
+        raise self._given_up(response.refused)
+
+    def _hand_over(self, response: Response, state: _State) -> None:
+        """A refusal waits for the first answer to another request, which tells that it is the request's own fault."""
+        with state.lock:
+            state.held.append(response)
+            if not response.refused:
+                state.answered += 1
+                state.held += [each for each, _ in state.failing]
+                state.failing.clear()
+            if state.answered:
+                for each in state.held:
+                    state.results.put(each)
+                state.held.clear()
+        if len(state.held) >= MOST_REFUSALS:
+            raise self._hopeless(response.refused)
+
+    def _hopeless(self, why: str) -> BackendError:
+        return BackendError(
+            f"{self.options.url} refuses each request to {self.model!r}: {why}; check the model's name and --style"
+        )
 
     def _given_up(self, why: str) -> BackendError:
         return BackendError(
@@ -201,34 +250,37 @@ class EndpointBackend:
 
     def _post(self, path: str, body: dict[str, Any]) -> bytes:
         headers = {"Content-Type": "application/json", "User-Agent": "olympiad"}
-        if key := os.environ.get("OPENAI_API_KEY"):
-            headers["Authorization"] = f"Bearer {key}"
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
         url = f"{self.options.url.rstrip('/')}/{path}"
         post = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
+        deadline = time.monotonic() + self.options.timeout
         try:
-            with urllib.request.urlopen(post, timeout=self.options.timeout) as reply:
-                content = reply.read(MAX_BYTES + 1)
+            with self._opener.open(post, timeout=self.options.timeout) as reply:
+                content = _read(reply, MAX_BYTES, deadline)
         except urllib.error.HTTPError as error:
-            raise self._status(error) from error
+            raise self._status(error, deadline) from error
         except TimeoutError as error:
             raise _Passing(f"no answer within {self.options.timeout:g} seconds") from error
         except (OSError, HTTPException, ValueError) as error:  # URLError is an OSError
             reason = getattr(error, "reason", error)
-            raise _Passing(f"{reason}" if not isinstance(reason, TimeoutError) else "it timed out") from error
+            down = isinstance(reason, ConnectionRefusedError | socket.gaierror)
+            raise _Passing(f"{reason}" if not isinstance(reason, TimeoutError) else "it timed out", down=down) from error
         if len(content) > MAX_BYTES:
             raise _Passing(f"an answer of over {MAX_BYTES:,} bytes")
         return content
 
-    def _status(self, error: urllib.error.HTTPError) -> Exception:
+    def _status(self, error: urllib.error.HTTPError, deadline: float) -> Exception:
         """What a status other than 200 means."""
         try:
-            said = _message(error.read(100_000))
+            said = _message(_read(error, 100_000, deadline))
         except (OSError, HTTPException):
             said = ""
         what = f"status {error.code}" + (f" ({said})" if said else "")
         if error.code in PASSING:
             pause = retry_after(error.headers.get("Retry-After"))
-            return _Passing(what, pause, limited=error.code == 429 or (error.code == 503 and pause is not None))
+            limited = error.code == 429 or (error.code == 503 and pause is not None)
+            return _Passing(what, pause, limited, down=error.code in (502, 503))  # of what is in between: none behind it
         if error.code in REQUEST_AT_FAULT:
             return _Refused(what)
         hint = {
@@ -236,7 +288,23 @@ class EndpointBackend:
             403: "check OPENAI_API_KEY",
             404: "check the model's name, and that --url ends with /v1",
         }.get(error.code, "check --url")
+        if 300 <= error.code < 400 and (place := error.headers.get("Location")):
+            hint = f"it sends to {_one_line(place)!r}, where nothing is asked: if that is right, give its address up to /v1 (--url)"
         return BackendError(f"{self.options.url} answers with {what} when asked for {self.model!r}: {hint}")
+
+
+def _read(reply: Any, most: int, deadline: float) -> bytes:
+    """An answer of at most so many bytes and some; the socket's own limit is for each piece, and a drop is one.
+
+    Raises:
+        TimeoutError: it is not here by ``deadline``.
+    """
+    content = b""
+    while len(content) <= most and (piece := reply.read1(1_000_000)):
+        content += piece
+        if time.monotonic() > deadline:
+            raise TimeoutError
+    return content
 
 
 def retry_after(header: str | None) -> float | None:
@@ -265,11 +333,19 @@ def _message(content: bytes) -> str:
         text = error["message"] if isinstance(error, dict) else error or text
     except (ValueError, AttributeError, KeyError):
         pass
-    return " ".join(str(text).split())[:300]
+    return _one_line(str(text))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:300]
 
 
 def _shown(request: Request) -> Any:
     return request.prompt.text if request.prompt.kind == "text" else [dict(message) for message in request.prompt.messages]
+
+
+def _refusal(request: Request, why: str) -> Response:
+    return Response(request, prompt=_shown(request), finish_reason="refused", refused=why)
 
 
 def _response(request: Request, content: bytes, chat: bool, seconds: float) -> Response:

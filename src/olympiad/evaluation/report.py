@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from olympiad import page
-from olympiad.files import written
+from olympiad.files import OutputError, written
 from olympiad.plain_math import plain_math
 from olympiad.training.curves import as_png, as_svg, drawing
 from olympiad.training.errors import ReportError
@@ -71,18 +71,14 @@ def write_reports(folder: Path) -> dict[str, Any]:
     summaries = summarize_all(rows, settings)
     if not summaries:
         raise EvaluationError(f"{folder} holds no answers yet: nothing to report")
-    overlaps = _read_overlaps(folder)
+    overlaps = read_overlaps(folder)
     sections = sections_of(summaries, settings, overlaps)
     pictures, remark = _pictures(summaries, rows)
     _mark_contaminated(summaries, overlaps)
     with written(folder / SUMMARY) as file:
         file.write(json.dumps(summaries, indent=1, ensure_ascii=False) + "\n")
     title = f"{Path(settings['model']).name or settings['model']}: {', '.join(summaries)}"
-    images = folder / IMAGES
-    if pictures:
-        images.mkdir(exist_ok=True)
-    for name, (_, _, png) in pictures.items():
-        (images / name).write_bytes(png)
+    _write_pictures(folder / IMAGES, {name: png for name, (_, _, png) in pictures.items()})
     with written(folder / "report.md") as file:
         file.write(as_markdown(title, sections, {name: heading for name, (heading, _, _) in pictures.items()}, remark))
     with written(folder / "report.html") as file:
@@ -90,7 +86,29 @@ def write_reports(folder: Path) -> dict[str, Any]:
     return summaries
 
 
-def _read_overlaps(folder: Path) -> dict[str, Any]:
+def _write_pictures(folder: Path, pictures: Mapping[str, bytes]) -> None:
+    """The pictures of this report, and none of an earlier one; what else is in the folder stays.
+
+    Raises:
+        OutputError: they can't be written.
+    """
+    try:
+        if pictures:
+            folder.mkdir(exist_ok=True)
+        for earlier in folder.glob("[0-9][0-9]-*.png"):
+            if earlier.name not in pictures:
+                earlier.unlink()
+        for name, png in pictures.items():
+            (folder / name).write_bytes(png)
+    except OSError as error:
+        raise OutputError(
+            f"can't write the pictures into {folder}: {error.strerror}; make room, or move away what is there, then "
+            f"olympiad evaluate --recompute {folder.parent}"
+        ) from error
+
+
+def read_overlaps(folder: Path) -> dict[str, Any]:
+    """What is said of the model's training in an evaluation's folder; empty where nothing is."""
     try:
         overlaps = json.loads((folder / OVERLAPS).read_text(encoding="utf-8"))
         return overlaps if isinstance(overlaps, dict) else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -28,6 +28,7 @@ class Chat:
             "/retry": (self._retry, "answer the last question again, with the next seed"),
             "/seed": (self._seed, "N: seed of the sampling"),
             "/temperature": (self._temperature, "X: 0 takes the most probable token each time"),
+            "/clear": (self._clear, "forget the conversation"),
             "/save": (self._save, "FILE: write the conversation as Markdown"),
             "/help": (self._help, "this list"),
             "/quit": (self._quit, "leave"),
@@ -66,12 +67,13 @@ class Chat:
             raise UserError(f"no command {word}; " + (f"did you mean {near[0]}?" if near else "/help lists them"))
         self.commands[word][0](rest.strip())
 
-    def _ask(self, question: str) -> None:
-        """Answer; where that fails, the question was not asked."""
-        self.messages.append({"role": "user", "content": question})
+    def _ask(self, question: str, history: Sequence[dict[str, str]] | None = None) -> None:
+        """Answer, after ``history`` or all that was said; where that fails, the conversation is as it was."""
+        history = self.messages if history is None else history
+        messages = [*history, {"role": "user", "content": question}]
         shown: list[str] = []
         try:
-            ids = chat_ids(self.engine.tokenizer, self.messages)  # type: ignore[arg-type]
+            ids = self._ids(messages)
             with AnswerView(self.console) as view:
 
                 def show(prompt: int, sample: int, piece: str) -> None:
@@ -81,18 +83,31 @@ class Chat:
                 self.engine.generate([ids], self.sampling, on_token=show)
         except (UserError, KeyboardInterrupt):
             if not shown:
-                self.messages.pop()
                 raise
             self._say("stopped")
-        self.messages.append({"role": "assistant", "content": "".join(shown)})
+        self.messages = [*messages, {"role": "assistant", "content": "".join(shown)}]
+
+    def _ids(self, messages: Sequence[dict[str, str]]) -> list[int]:
+        tokenizer, most = self.engine.tokenizer, self.engine.max_length
+        ids: list[int] = chat_ids(tokenizer, messages)  # type: ignore[arg-type]
+        if len(ids) >= most > len(chat_ids(tokenizer, messages[-1:])):  # type: ignore[arg-type]
+            raise UserError(
+                f"the conversation has {len(ids):,} tokens, the model a context of {most:,}: "
+                "/clear forgets it, then ask again; /save FILE keeps it before"
+            )
+        return ids
 
     def _retry(self, _: str) -> None:
         if not self.messages:
             raise UserError("nothing was asked yet")
-        question = self.messages[-2]["content"]
-        del self.messages[-2:]
+        if self.sampling.temperature == 0:
+            raise UserError("the temperature is 0, so the answer would be the same: /temperature 0.7 first")
         self._seed(str((self.sampling.seed or 0) + 1))
-        self._ask(question)
+        self._ask(self.messages[-2]["content"], self.messages[:-2])
+
+    def _clear(self, _: str) -> None:
+        self.messages = []
+        self._say("the conversation is forgotten")
 
     def _seed(self, text: str) -> None:
         self._set("seed", text)

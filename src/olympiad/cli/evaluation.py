@@ -114,7 +114,8 @@ def show_summaries(summaries: Mapping[str, Any], folder: Path) -> None:
     """The scores as a table, and where the rest is."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("benchmark", "problems", "accuracy", "correct", "wrong", "unjudgeable", "cut off"):
-        table.add_column(column, justify="left" if column == "benchmark" else "right", no_wrap=True)
+        is_name = column == "benchmark"  # names are broken where a terminal is narrow, numbers are not
+        table.add_column(column, justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold")
     for name, each in summaries.items():
         error = "" if each["standard_error"] is None else f" ± {each['standard_error']:.1%}"
         accuracy = "none judged" if each["accuracy"] is None else f"{each['accuracy']:.1%}{error}"
@@ -122,8 +123,7 @@ def show_summaries(summaries: Mapping[str, Any], folder: Path) -> None:
         counts = [f"{each['verdicts'][outcome]:,}" for outcome in ("correct", "wrong", "unjudgeable")]
         cut = "–" if each["rates"]["truncated"] is None else f"{each['rates']['truncated']:.1%}"
         table.add_row(escape(name), f"{each['problems']:,}{samples}", accuracy, *counts, cut)
-    console = Console(highlight=False)
-    console.print(table)
+    _print(table)
     for name, each in summaries.items():
         if each["answers"] < each["answers_planned"]:
             print(f"{name} is not finished: {each['answers']:,} of {each['answers_planned']:,} answers")
@@ -133,6 +133,12 @@ def show_summaries(summaries: Mapping[str, Any], folder: Path) -> None:
         if each.get("trained_on"):
             print(f"{name}: the model was trained on {each['trained_on']:,} of these problems")
     print(folder / "report.html")
+
+
+def _print(table: Table, console: Console | None = None) -> None:
+    """As wide as it needs to be where no terminal limits it."""
+    console = console or Console(highlight=False)
+    console.print(table, width=None if console.is_terminal else 200)
 
 
 def compare(arguments: list[str]) -> None:
@@ -158,7 +164,7 @@ def _compare(before: tyro.conf.Positional[Path], after: tyro.conf.Positional[Pat
     for each in comparisons:
         table.add_row(*map(escape, cells(each)))
     console = Console(highlight=False, stderr=out is not None and beside(out) is not None and str(out) == "/dev/stdout")
-    console.print(table)
+    _print(table, console)
     for note in notes:
         console.print(f"note: {note}", markup=False)
     if out is not None:
@@ -191,4 +197,4 @@ def _evaluate_steps(files: tyro.conf.Positional[tuple[Path, ...]] = ()) -> None:
         score = score_file(file)
         shares = (f"{share:.1%}" for share in (score.f1, score.erroneous, score.correct, score.precision))
         table.add_row(escape(file.stem), f"{score.solutions:,}", *shares)
-    Console(highlight=False).print(table)
+    _print(table)

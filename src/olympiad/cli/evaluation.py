@@ -138,7 +138,9 @@ def show_summaries(summaries: Mapping[str, Any], folder: Path) -> None:
 def _print(table: Table, console: Console | None = None) -> None:
     """As wide as it needs to be where no terminal limits it."""
     console = console or Console(highlight=False)
-    console.print(table, width=None if console.is_terminal else 200)
+    if not console.is_terminal:
+        console.width = 200
+    console.print(table)
 
 
 def compare(arguments: list[str]) -> None:

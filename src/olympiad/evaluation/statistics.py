@@ -81,10 +81,13 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
 
 def vote(classes: Sequence[int | None], weights: Sequence[float] | None = None) -> list[int]:
     """The classes with the most votes (the greatest weight); several where they are equal, none where nobody votes.
+    Where no vote has any weight, all count alike.
 
-    >>> vote([0, 1, 1, None]), vote([0, 1]), vote([0, 1, 1], [3, 1, 1]), vote([None])
-    ([1], [0, 1], [0], [])
+    >>> vote([0, 1, 1, None]), vote([0, 1]), vote([0, 1, 1], [3, 1, 1]), vote([None]), vote([0, 1, 1], [0, 0, 0])
+    ([1], [0, 1], [0], [], [1])
     """
+    if weights is not None and not any(weights[place] > 0 for place, number in enumerate(classes) if number is not None):
+        weights = None
     totals: dict[int, float] = {}
     for place, number in enumerate(classes):
         weight = 1.0 if weights is None else weights[place]

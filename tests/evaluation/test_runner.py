@@ -158,7 +158,7 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(EvaluationError, match=re.escape(told)):
             evaluate(tmp_path, Parrot(right), task(3), **changed)
-    with pytest.raises(EvaluationError, match=r"sums:1 \(3 problems, \w+\) there, sums:1 \(4 problems, \w+\) now"):
+    with pytest.raises(EvaluationError, match=r"sums:1 \(3 problems, \w+, temperature 0.0\) there, sums:1 \(4 problems, "):
         evaluate(tmp_path, Parrot(right), task(4))
     assert (tmp_path / "results.jsonl").read_bytes() == before
 
@@ -186,6 +186,7 @@ def test_what_was_cut_off_was_not_answered(tmp_path: Path, text: str, verdict: s
     """Guards against an answer that is read off the place where the limit of tokens happened to be."""
     rows = evaluate(tmp_path, Parrot(lambda request, _: Response(request, text, finish_reason="length")), task(1))
     assert rows[0]["verdict"] == verdict
+    assert rows[0]["quality"]["completeness"] == float(verdict == "correct")
 
 
 def test_answers_are_judged_again(tmp_path: Path) -> None:
@@ -196,6 +197,13 @@ def test_answers_are_judged_again(tmp_path: Path) -> None:
     assert rejudge(tmp_path) == 2
     assert read_results(tmp_path) == rows
     assert rejudge(tmp_path) == 0
+
+
+def test_the_temperature_is_written_down(tmp_path: Path) -> None:
+    """Guards against samples of which nobody can say how they were drawn."""
+    evaluate(tmp_path, Parrot(right), task(1), task(1, samples=4, name="more"))
+    about = json.loads((tmp_path / "settings.json").read_text())["benchmarks"]
+    assert (about["sums"]["temperature"], about["more"]["temperature"]) == (0.0, 0.7)
 
 
 def test_other_weights_at_the_same_place_are_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from olympiad.cli import main
 from olympiad.errors import UserError
 from olympiad.inference.chat import Chat
+from olympiad.inference.voting import vote
 from olympiad.model.sampling import SamplingOptions
 
 
@@ -166,3 +167,10 @@ def test_a_full_context(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "the conversation has 13 tokens, the model a context of 12: /clear forgets it" in printed
     assert said == ["e f g", "seven"]
     assert engine.asked == [4, 3]
+
+
+def test_what_was_cut_off_has_no_vote() -> None:
+    """Guards against the last number before the limit of tokens, which wins a vote."""
+    texts = ["It is 3. Then", "So far 3, and", "The answer is $5$."]
+    assert vote(texts, cut_off=[True, True, False])[0].answer == "5"
+    assert vote(["The answer is $5$. To check, 2"], cut_off=[True])[0].answer == "5"

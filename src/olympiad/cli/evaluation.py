@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,8 @@ from rich.table import Table
 
 from olympiad.errors import UserError
 from olympiad.files import beside, written
+
+TELL_EVERY = 30.0  # seconds, where no terminal shows a bar
 
 
 def evaluate(arguments: list[str]) -> None:
@@ -93,7 +96,7 @@ def run(model: str, benchmarks: str, backend: str, out: Path | None, options: An
         console=console,
         disable=not console.is_terminal,
     ) as bar:
-        shown, correct = bar.add_task("asking", total=None), [0, 0]
+        shown, correct, told = bar.add_task("asking", total=None), [0, 0], [time.monotonic()]
 
         def progress(done: int, total: int, row: Mapping[str, Any] | None) -> None:
             if row is None and done:
@@ -101,19 +104,28 @@ def run(model: str, benchmarks: str, backend: str, out: Path | None, options: An
             correct[0] += row is not None and row["verdict"] == "correct"
             correct[1] += row is not None
             share = f", {correct[0] / correct[1]:.0%} right" if correct[1] else ""
+            if not console.is_terminal and time.monotonic() - told[0] > TELL_EVERY:
+                told[0] = time.monotonic()
+                console.print(f"{done:,} of {total:,} answers{share}", markup=False)
             bar.update(
                 shown, completed=done, total=total, description=f"{escape(row['benchmark']) if row else 'asking'}{share}"
             )
 
-        run_evaluation(folder, answering, tasks, settings, options, progress)
+        try:
+            run_evaluation(folder, answering, tasks, settings, options, progress)
+        except KeyboardInterrupt:
+            console.print(f"Stopped; the answers so far are in {folder}, and the same command goes on.", markup=False)
+            raise
     note_overlaps(folder)
     show_summaries(write_reports(folder), folder)
 
 
 def show_summaries(summaries: Mapping[str, Any], folder: Path) -> None:
     """The scores as a table, and where the rest is."""
+    from olympiad.evaluation.sections import interval
+
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("benchmark", "problems", "accuracy", "correct", "wrong", "unjudgeable", "cut off"):
+    for column in ("benchmark", "problems", "accuracy", "95% interval", "correct", "wrong", "unjudgeable", "cut off"):
         is_name = column == "benchmark"  # names are broken where a terminal is narrow, numbers are not
         table.add_column(column, justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold")
     for name, each in summaries.items():
@@ -122,7 +134,7 @@ def show_summaries(summaries: Mapping[str, Any], folder: Path) -> None:
         samples = f" × {each['samples_per_problem']}" if each["samples_per_problem"] > 1 else ""
         counts = [f"{each['verdicts'][outcome]:,}" for outcome in ("correct", "wrong", "unjudgeable")]
         cut = "–" if each["rates"]["truncated"] is None else f"{each['rates']['truncated']:.1%}"
-        table.add_row(escape(name), f"{each['problems']:,}{samples}", accuracy, *counts, cut)
+        table.add_row(escape(name), f"{each['problems']:,}{samples}", accuracy, interval(each["interval"]), *counts, cut)
     _print(table)
     for name, each in summaries.items():
         if each["answers"] < each["answers_planned"]:
@@ -131,7 +143,7 @@ def show_summaries(summaries: Mapping[str, Any], folder: Path) -> None:
             low, high = each["accuracy_if_wrong"], each["accuracy_if_correct"]
             print(f"{name}: unjudgeable answers are left out; as wrong ones {low:.1%}, as correct ones {high:.1%}")
         if each.get("trained_on"):
-            print(f"{name}: the model was trained on {each['trained_on']:,} of these problems")
+            print(f"{name}: the model was trained on {each['trained_on']:,} of these problems, or on nearly the same text")
     print(folder / "report.html")
 
 

@@ -155,7 +155,8 @@ def _solve(
     prompt = problem_prompt(loaded.tokenizer, problem)
     with console.status(f"writing {samples} solutions"):
         completions = loaded.generate([prompt], sampling)
-    classes = vote([completion.text for completion in completions], policy)
+    cut_off = [completion.finish_reason == "length" for completion in completions]
+    classes = vote([completion.text for completion in completions], policy, cut_off)
     table = Table("answer", "votes", "share", "ended", "mean tokens")
     for each in classes:
         chosen = [completions[number] for number in each.members]
@@ -170,8 +171,11 @@ def _solve(
     winner = classes[0]
     if winner.answer is None:
         raise UserError("no solution gave an answer: allow more --max-new-tokens, or ask a model that solves problems")
-    console.print(f"Answer: {winner.answer}", markup=False, soft_wrap=True)
-    console.print(as_text(completions[winner.members[0]].text), markup=False, soft_wrap=True, style="dim")
+    tied = [each.answer for each in classes[1:] if each.answer is not None and len(each.members) == len(winner.members)]
+    also = f" (as many votes: {', '.join(map(str, tied))})" if tied else ""
+    console.print(f"Answer: {winner.answer}{also}", markup=False, soft_wrap=True)
+    shown = min(winner.members, key=lambda number: cut_off[number])  # one that ended, if one did
+    console.print(as_text(completions[shown].text), markup=False, soft_wrap=True, style="dim")
 
 
 def _plain(text: str) -> str:

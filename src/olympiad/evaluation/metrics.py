@@ -15,8 +15,8 @@ from statistics import median
 from typing import Any
 
 from olympiad.verification import aggregate, answer_classes
+from olympiad.verification.extraction import MARKED
 
-from .runner import MARKED
 from .statistics import Estimate, estimate, mcnemar, pass_at_k, process_f1, vote, voted_score
 
 __all__ = ["calibration", "length_bins", "mcnemar", "pass_at_k", "problem_scores", "process_f1", "summarize", "summarize_all"]
@@ -196,8 +196,11 @@ def length_bins(rows: Iterable[Row], bins: int = 6) -> list[dict[str, Any]]:
     judged = sorted(
         (row["tokens"], row["verdict"] == "correct") for row in rows if row.get("tokens") and row["verdict"] != "unjudgeable"
     )
-    cuts = [round(len(judged) * number / bins) for number in range(bins + 1)]
-    parts = [judged[start:stop] for start, stop in pairwise(cuts) if stop > start]
+    cuts = {0, len(judged)}
+    for number in range(1, bins):  # moved up to where a length ends: one length is one group
+        length = judged[round(len(judged) * number / bins) - 1][0] if judged else 0
+        cuts.add(sum(tokens <= length for tokens, _ in judged))
+    parts = [judged[start:stop] for start, stop in pairwise(sorted(cuts))]
     return [
         {
             "least": each[0][0],

@@ -19,7 +19,7 @@ from .charts import charts_of, overview
 from .errors import EvaluationError
 from .metrics import Row, grouped, summarize_all
 from .runner import read_results, read_settings
-from .sections import Section, percent, sections_of
+from .sections import Section, interval, percent, sections_of
 
 SUMMARY, OVERLAPS, IMAGES = "summary.json", "contamination.json", "report-images"
 MOST_TRANSCRIPTS, MOST_CHARACTERS = 1_000, 6_000
@@ -168,7 +168,8 @@ def _as_html(
     rows: Sequence[Row],
 ) -> str:
     tiles = (
-        f"<div><span>{page.as_html(name)}</span><b>{percent(each['accuracy'])} ± {percent(each['standard_error'])}</b>"
+        f"<div><span>{page.as_html(name)}</span><b>{percent(each['accuracy'])}</b>"
+        f"<span>95%: {interval(each['interval'])}</span>"
         f"<span>{each['problems']:,} problems, {each['samples_per_problem']} sample{'s' * (each['samples_per_problem'] > 1)} each</span></div>"
         for name, each in summaries.items()
     )

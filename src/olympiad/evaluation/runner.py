@@ -26,7 +26,7 @@ from olympiad.data import MathProblem
 from olympiad.files import written
 from olympiad.model.generation import SamplingOptions
 from olympiad.verification import reasoning_quality
-from olympiad.verification.extraction import Extracted, extract
+from olympiad.verification.extraction import extract, was_answered
 from olympiad.verification.pool import Judge
 
 from .backends import Backend, Request, Response
@@ -35,8 +35,6 @@ from .errors import EvaluationError
 from .prompts import Style, find_style
 
 RESULTS, SETTINGS, LOCK = "results.jsonl", "settings.json", ".lock"
-MARKED = ("boxed", "####", "phrase")
-"""Rules of extraction that find an answer where the text says that it is one."""
 
 
 class EvaluationOptions(BaseModel):
@@ -100,6 +98,7 @@ def settings_of(model: str, backend: str, style: str, tasks: Sequence[Task], opt
     benchmarks = {
         task.benchmark.name: {
             "samples": task.benchmark.samples,
+            "temperature": options.sampling(task.benchmark.samples).temperature,
             "policy": task.benchmark.policy,
             "problems": len(task.problems),
             "data": task.fingerprint,
@@ -166,7 +165,10 @@ def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
 
 def _brief(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name}:{it['samples']} ({it['problems']} problems, {it['data']})" for name, it in value.items())
+        return ", ".join(
+            f"{name}:{it['samples']} ({it['problems']} problems, {it['data']}, temperature {it.get('temperature')})"
+            for name, it in value.items()
+        )
     return "none" if value is None or value == "" else str(value)
 
 
@@ -272,7 +274,7 @@ def row_of(asked: Asked, response: Response, judge: Judge) -> dict[str, Any]:
 def _judged(row: Mapping[str, Any], policy: str, judge: Judge) -> dict[str, Any]:
     """What depends on the judge: the verdict of an answer, and the quality of its reasoning."""
     found = extract(row["text"])
-    if row["finish_reason"] == "length" and not (is_marked(found) and thought_ended(row["text"])):
+    if row["finish_reason"] == "length" and not was_answered(row["text"], cut_off=True):
         outcome, reason, answer = "wrong", "cut off before an answer was given", None
     else:
         verdict = judge.verdict(row["gold"], row["text"], policy)
@@ -280,6 +282,8 @@ def _judged(row: Mapping[str, Any], policy: str, judge: Judge) -> dict[str, Any]
         if verdict.rule == "no answer":  # what the model did not say needs no judge
             outcome, reason, answer = "wrong", "the text holds no answer", None
     scores = reasoning_quality(row["problem"], row["text"])
+    if answer is None:
+        scores = {**scores, "completeness": 0.0}
     return {
         "verdict": outcome,
         "reason": reason,
@@ -287,16 +291,6 @@ def _judged(row: Mapping[str, Any], policy: str, judge: Judge) -> dict[str, Any]
         "answer_rule": found.rule if found and answer is not None else None,
         "quality": {name: None if math.isnan(score) else round(score, 4) for name, score in scores.items()},
     }
-
-
-def is_marked(found: Extracted | None) -> bool:
-    """Whether the text says of the answer that it is one."""
-    return found is not None and found.rule.partition(",")[0] in MARKED
-
-
-def thought_ended(text: str) -> bool:
-    """Whether the text is beyond its <think>, or has none."""
-    return text.rfind("<think>") <= text.rfind("</think>")
 
 
 def rejudge(folder: Path) -> int:

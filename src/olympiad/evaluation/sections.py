@@ -31,6 +31,7 @@ def sections_of(summaries: Summaries, settings: Mapping[str, Any], overlaps: Map
             sections.append(Section(f"By {part}", [], [(columns, rows)]))
     sections += [section for section in (_quality(summaries),) if section is not None]
     facts = {name: value for name, value in settings.items() if name not in ("benchmarks", "weights") and value is not None}
+    facts["temperature"] = ", ".join(f"{name} {about.get('temperature')}" for name, about in settings["benchmarks"].items())
     sections.append(Section("Settings", [], [(["setting", "value"], [[name, str(value)] for name, value in facts.items()])]))
     return sections
 
@@ -150,7 +151,7 @@ def _contamination(summaries: Summaries, overlaps: Mapping[str, Any]) -> Section
         ]
         for name, ids in found.items()
     ]
-    notice = "The model was trained on problems that it is evaluated on: these scores say little about others."
+    notice = "The model was trained on problems that it is evaluated on, or on nearly the same text: these scores say little about others."
     return Section("Contamination", remarks, [(["benchmark", "trained on", "of", "problems"], rows)], [notice])
 
 

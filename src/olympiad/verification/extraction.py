@@ -103,6 +103,25 @@ _PROSE = frozenset(
 )
 
 
+MARKED = ("boxed", "####", "phrase")
+"""Rules that find an answer where the text says that it is one."""
+
+
+def is_marked(found: Extracted | None) -> bool:
+    """Whether the text says of the answer that it is one."""
+    return found is not None and found.rule.partition(",")[0] in MARKED
+
+
+def was_answered(text: str, cut_off: bool) -> bool:
+    """Whether a text gives an answer; one that was cut off only where it says so, and not within its <think>.
+
+    >>> was_answered("5 + 7 = 12. Then half of it", cut_off=True), was_answered("The answer is 6. To check,", cut_off=True)
+    (False, True)
+    """
+    found = extract(text)
+    return found is not None and (not cut_off or (is_marked(found) and text.rfind("<think>") <= text.rfind("</think>")))
+
+
 def _is_answer(text: str) -> bool:
     """Whether the whole text is one answer and no prose."""
     outside = re.sub(r"\\(?:text|mbox|textbf|mathrm)\s*\{[^{}]*\}|\^\s*\{[^{}]*\}", " ", text)
